@@ -1,0 +1,25 @@
+"""Errors that a user can cause. The command line prints them as one message, without a traceback."""
+
+
+class MmtkError(Exception):
+    """Base of every error whose message is meant for the user."""
+
+
+class RecipeError(MmtkError):
+    """A recipe that can't be run: unknown name or key, wrong type, missing file, broken reference."""
+
+
+class PluginError(MmtkError):
+    """A plugin that can't be loaded, or a component that two plugins claim."""
+
+
+class DataError(MmtkError):
+    """A dataset that can't be read at all. One unreadable sample is quarantined instead."""
+
+
+class CheckpointError(MmtkError):
+    """A checkpoint that is missing, damaged or doesn't fit the model."""
+
+
+class StageError(MmtkError):
+    """A stage that can't run, or that broke its promise about its outputs."""

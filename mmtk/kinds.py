@@ -1,0 +1,292 @@
+"""What each kind of component must be able to do.
+
+A factory is called with the fields of its config and, as further keywords, with the values that its
+kind injects (see ``KINDS``). Slots of a config arrive as ``Blueprint`` objects, so that the factory
+itself decides when to build them and with which injected values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+from mmtk.types import (
+    Batch,
+    Decoding,
+    HeadOutput,
+    MomentumKeys,
+    Negatives,
+    Quarantined,
+    RawSample,
+    Similarities,
+    StepState,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import Tensor, nn
+
+    from mmtk.engine.learner import Learner
+    from mmtk.stages.context import StageContext
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Blueprint(Protocol[T_co]):
+    """A checked component that is not built yet. ``mmtk.recipe.build`` implements it."""
+
+    def build(self, **injected: Any) -> T_co:
+        """Import the factory and call it. Raises RecipeError with the node's place when it refuses its keys."""
+
+
+class ImageEncoder(Protocol):
+    """Images to tokens. Also an ``nn.Module``."""
+
+    width: int
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, N, width)``; token 0 stands for the whole image."""
+
+
+class Tokenizer(Protocol):
+    """Words to ids and back. Padding is on the right, to the longest text given."""
+
+    vocab_size: int
+    pad_id: int
+    start_id: int  # [CLS]: the text encoder's first token
+    encode_id: int  # [ENC]: the image-grounded encoder's first token
+    decode_id: int  # [DEC]: the decoder's first token
+    end_id: int  # [SEP]
+
+    def __call__(self, texts: Sequence[str], *, end: bool = True) -> tuple[Tensor, Tensor]:
+        """Return ids ``(T, L)`` int64 and mask ``(T, L)`` bool. ``end=False`` leaves ``[SEP]`` out (a prompt)."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of one sequence, special tokens left out."""
+
+    def save(self, folder: Any) -> None:
+        """Write what ``load``ing needs into ``folder``."""
+
+
+class ImageEncoding(Protocol):
+    """Images as a model holds them; what is derived from them is computed once, when first asked for."""
+
+    embeds: Tensor  # (B, N, D)
+    features: Tensor  # (B, E), unit norm
+
+    def __len__(self) -> int: ...
+
+    def select(self, index: Tensor) -> ImageEncoding:
+        """The images at ``index`` ``(T,)`` int64, with repetitions; computed parts are indexed, not recomputed."""
+
+
+class TextEncoding(Protocol):
+    """Texts as a model holds them."""
+
+    ids: Tensor  # (T, L) int64, starts with [CLS]
+    mask: Tensor  # (T, L) bool
+    features: Tensor  # (T, E), unit norm
+
+    def __len__(self) -> int: ...
+
+    def select(self, index: Tensor) -> TextEncoding: ...
+
+
+class Model(Protocol):
+    """A vision-language model that heads read from. Also an ``nn.Module``."""
+
+    tokenizer: Tokenizer
+
+    def context(self, batch: Batch, state: StepState, momentum: Momentum | None = None) -> ForwardContext: ...
+
+    def encode_images(self, images: Tensor) -> ImageEncoding:
+        """``(B, 3, H, W)`` to an encoding."""
+
+    def encode_texts(self, texts: Sequence[str]) -> TextEncoding: ...
+
+    def feature_towers(self) -> nn.Module:
+        """The part whose features ITC compares, as a module that shares the model's parameters.
+
+        Called with images ``(B, 3, H, W)``, ids ``(B, L)`` and mask ``(B, L)``, it returns the two unit-norm
+        features ``(B, E)``. A momentum encoder keeps a moving average of a deep copy of it.
+        """
+
+
+class ForwardContext(Protocol):
+    """What the heads of one step share. Each attribute is computed once, when a head first reads it."""
+
+    batch: Batch
+    state: StepState
+    model: Any
+    image: ImageEncoding
+    text: TextEncoding
+    momentum_keys: MomentumKeys | None
+    similarities: Similarities
+
+
+class Head(Protocol):
+    """A training objective. Also an ``nn.Module``; built with ``model``."""
+
+    def __call__(self, context: ForwardContext) -> HeadOutput: ...
+
+
+@runtime_checkable
+class MatchingHead(Protocol):
+    """A head that can say whether image and text belong together (ITM)."""
+
+    def match_logits(self, images: ImageEncoding, texts: TextEncoding) -> Tensor:
+        """``(T, 2)`` logits of [no match, match], pair by pair; both arguments have ``T`` rows."""
+
+
+@runtime_checkable
+class CaptioningHead(Protocol):
+    """A head that can write captions (LM)."""
+
+    def generate(
+        self, images: ImageEncoding, decoding: Decoding, generator: torch.Generator | None = None
+    ) -> list[str]:
+        """One caption per image. ``generator`` is needed by methods that sample."""
+
+
+class Loss(Protocol):
+    """A loss as a function of logits and targets; which ones, its head says."""
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor: ...
+
+
+class Momentum(Protocol):
+    """A slow copy of the model's feature towers, with queues. Also an ``nn.Module``; built with ``model``.
+
+    The engine calls ``before_step``, the forward passes, the optimizer and ``after_step``, in that order, once
+    per optimizer step. ``keys`` changes no state.
+    """
+
+    def before_step(self, state: StepState) -> None:
+        """Move the slow copy towards the online towers."""
+
+    def keys(self, batch: Batch, text: TextEncoding) -> MomentumKeys: ...
+
+    def after_step(self, contexts: Sequence[ForwardContext]) -> None:
+        """Push the step's features into the queues."""
+
+
+class NegativeSampler(Protocol):
+    """Draws hard negatives for ITM."""
+
+    def __call__(
+        self, text_to_image: Tensor, image_to_text: Tensor, image_ids: Tensor, generator: torch.Generator
+    ) -> Negatives:
+        """Draw one negative per row.
+
+        Args:
+            text_to_image: ``(B, B)`` logits within the batch, detached.
+            image_to_text: ``(B, B)``, likewise.
+            image_ids: ``(B,)`` int64; rows of one image are no negatives of each other.
+            generator: CPU generator; equal generators give equal draws.
+        """
+
+
+class Reader(Protocol):
+    """A dataset with random access. Opening it reads an index, not the samples."""
+
+    quarantined: Sequence[Quarantined]  # what the index could not take in
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> RawSample:
+        """Raises DataError with the reason when this sample can't be read."""
+
+
+class ImageTransform(Protocol):
+    """A decoded RGB image to a normalised tensor."""
+
+    def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        """Return ``(3, H, W)`` float32."""
+
+
+class TextTransform(Protocol):
+    """A raw text to what the model reads."""
+
+    def __call__(self, text: str) -> str:
+        """Raises DataError when nothing is left of the text."""
+
+
+class OptimizerFactory(Protocol):
+    def __call__(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer: ...
+
+
+class Schedule(Protocol):
+    """Learning rate over time."""
+
+    def __call__(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """Return the factor on the optimizer's peak rate at ``step`` (0-based)."""
+
+
+class Logger(Protocol):
+    """Takes the figures of a run. Built with ``folder``."""
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Metric(Protocol):
+    """Scores a learner on a dataset."""
+
+    def __call__(self, learner: Learner, data: Iterator[Batch] | Iterable[Batch], context: StageContext) -> Mapping[str, float]:
+        """Return named figures. ``data`` can be iterated over more than once."""
+
+
+class ReportSection(Protocol):
+    """A part of the HTML report."""
+
+    title: str
+
+    def html(self) -> str:
+        """Return safe HTML: every text from data is escaped. Pictures and charts are inline."""
+
+
+class Stage(Protocol):
+    """A step of a run."""
+
+    def run(self, context: StageContext) -> None:
+        """Do the work inside ``context.folder`` and write every declared output there.
+
+        May find what an interrupted earlier try left there and go on from it.
+        """
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component: its protocol and what its factories are given beside their config."""
+
+    name: str
+    protocol: type
+    injected: tuple[str, ...] = ()
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("image_encoder", ImageEncoder),
+        Kind("text_encoder", object, ("vocab_size", "image_width")),
+        Kind("tokenizer", Tokenizer),
+        Kind("model", Model),
+        Kind("head", Head, ("model",)),
+        Kind("loss", Loss),
+        Kind("momentum", Momentum, ("model",)),
+        Kind("negatives", NegativeSampler),
+        Kind("reader", Reader),
+        Kind("image_transform", ImageTransform),
+        Kind("text_transform", TextTransform),
+        Kind("optimizer", OptimizerFactory),
+        Kind("schedule", Schedule),
+        Kind("logger", Logger, ("folder",)),
+        Kind("metric", Metric),
+        Kind("report_section", ReportSection),
+        Kind("stage", Stage),
+    )
+}

@@ -1,0 +1,43 @@
+"""What a stage is given when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmtk.registry import Registry
+
+
+@dataclass(frozen=True)
+class Output:
+    """A declared output of a stage: its artifact type and where it will lie in the stage's folder.
+
+    A stage's config class lists them: ``OUTPUTS: ClassVar = {"checkpoint": Output("checkpoint", "checkpoint")}``.
+    """
+
+    artifact: str
+    path: str
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage knows of the run around it.
+
+    Attributes:
+        name: the stage's name in the recipe.
+        folder: the stage's own folder; everything it writes goes there.
+        seed: the run's seed.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        registry: for stages that rebuild a learner from a checkpoint.
+        say: prints one line for the user.
+    """
+
+    name: str
+    folder: Path
+    seed: int
+    device: str
+    registry: Registry
+    say: Callable[[str], None]

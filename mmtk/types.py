@@ -1,0 +1,197 @@
+"""What flows between components: samples, batches, encodings, scores and the state of a training step.
+
+Shapes: ``B`` batch, ``T`` texts in a batch, ``N`` image tokens (the first stands for the whole image),
+``L`` text tokens, ``D`` width, ``E`` joint embedding, ``K`` keys in a similarity (batch and queue).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """One image-text pair as a reader finds it.
+
+    Attributes:
+        key: unique within its reader; names the sample in ledgers and in the quarantine.
+        image: the encoded image file.
+        texts: the image's texts, in the file's order; a training pipeline draws one of them.
+        image_id: pairs with one ``image_id`` show one image and are never negatives of each other.
+        source: where the text comes from, e.g. ``web``, ``synthetic``, ``human``.
+        location: file (and member) the sample was read from, for messages.
+    """
+
+    key: str
+    image: bytes
+    texts: tuple[str, ...]
+    image_id: str
+    source: str = ""
+    location: str = ""
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A sample that could not be used, and why."""
+
+    key: str
+    reason: str
+    location: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of pairs.
+
+    Attributes:
+        images: ``(B, 3, H, W)`` float32, normalised.
+        texts: ``B`` strings.
+        image_ids: ``(B,)`` int64, a stable hash of each ``image_id``.
+        keys: ``B`` sample keys.
+    """
+
+    images: Tensor
+    texts: tuple[str, ...]
+    image_ids: Tensor
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(self.images.to(device), self.texts, self.image_ids.to(device), self.keys)
+
+
+def stable_hash(*parts: object) -> int:
+    """Return a non-negative 63-bit integer that depends on ``parts`` alone, on every machine."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+@dataclass(frozen=True)
+class StepState:
+    """Where training stands. Everything random in a step is drawn from it, so a resumed run repeats it.
+
+    Attributes:
+        step: optimizer steps done before this one, over the whole run.
+        epoch: full passes done over the data, as a fraction (``step / steps_per_epoch``).
+        total_steps: optimizer steps of the whole run.
+        seed: the stage's seed.
+    """
+
+    step: int
+    epoch: float
+    total_steps: int
+    seed: int
+
+    def generator(self, name: str) -> torch.Generator:
+        """Return a CPU generator that depends on the seed, the step and ``name`` alone."""
+        import torch
+
+        return torch.Generator().manual_seed(stable_hash(self.seed, self.step, name))
+
+
+class HeadOutput(NamedTuple):
+    """A head's loss (a scalar tensor with a gradient) and the figures it wants logged (detached scalars)."""
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor]
+
+
+class Similarities(NamedTuple):
+    """ITC logits of a batch against the keys: the batch itself first, then the queue.
+
+    Attributes:
+        image_to_text: ``(B, K)``, divided by the temperature; its gradient reaches the online towers.
+        text_to_image: ``(B, K)``, likewise.
+        teacher_image_to_text: ``(B, K)`` the momentum encoder's own logits, no gradient; None without one.
+        teacher_text_to_image: ``(B, K)``, likewise.
+        key_image_ids: ``(K,)`` int64.
+    """
+
+    image_to_text: Tensor
+    text_to_image: Tensor
+    teacher_image_to_text: Tensor | None
+    teacher_text_to_image: Tensor | None
+    key_image_ids: Tensor
+
+
+class Negatives(NamedTuple):
+    """Hard negatives within a batch: indices into it, ``(B,)`` int64 each."""
+
+    image_for_text: Tensor
+    text_for_image: Tensor
+
+
+class MomentumKeys(NamedTuple):
+    """What the momentum encoder offers for one batch, without gradient.
+
+    Attributes:
+        image_features: ``(B, E)`` unit-norm features of the batch by the momentum towers.
+        text_features: ``(B, E)``, likewise.
+        queued_image_features: ``(Q, E)`` features of earlier batches, the valid entries only.
+        queued_text_features: ``(Q, E)``, likewise.
+        queued_image_ids: ``(Q,)`` int64.
+    """
+
+    image_features: Tensor
+    text_features: Tensor
+    queued_image_features: Tensor
+    queued_text_features: Tensor
+    queued_image_ids: Tensor
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to write a caption.
+
+    Attributes:
+        method: ``beam`` (``beams`` 1 is greedy) or ``nucleus``.
+        beams: width of the beam.
+        top_p: probability mass that nucleus sampling draws from.
+        min_length: least number of tokens, prompt included.
+        max_length: greatest number of tokens, prompt included.
+        prompt: words every caption starts with; cut off from the result.
+        repetition_penalty: logits of tokens already written are divided by it (multiplied where negative).
+        temperature: logits are divided by it before nucleus sampling.
+    """
+
+    method: str = "beam"
+    beams: int = 3
+    top_p: float = 0.9
+    min_length: int = 5
+    max_length: int = 20
+    prompt: str = ""
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An output of a stage: its type word and where it lies (a file or a folder in the stage's folder)."""
+
+    type: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class ComponentNode:
+    """A recipe node after checking: which component, and its keys with defaults filled in.
+
+    ``keys`` holds plain values, nested ``ComponentNode`` objects for slots and paths for inputs.
+    """
+
+    kind: str
+    use: str
+    keys: Mapping[str, Any] = field(default_factory=dict)
+
+
+Texts = Sequence[str]
