@@ -7,10 +7,12 @@ Shapes: ``B`` batch, ``T`` texts in a batch, ``N`` image tokens (the first stand
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from mmtk.config import Range
 
 if TYPE_CHECKING:
     import torch
@@ -164,14 +166,18 @@ class Decoding:
         temperature: logits are divided by it before nucleus sampling.
     """
 
-    method: str = "beam"
-    beams: int = 3
-    top_p: float = 0.9
-    min_length: int = 5
-    max_length: int = 20
+    method: Literal["beam", "nucleus"] = "beam"
+    beams: Annotated[int, Range(1)] = 3
+    top_p: Annotated[float, Range(0, 1, low_open=True)] = 0.9
+    min_length: Annotated[int, Range(0)] = 5
+    max_length: Annotated[int, Range(1)] = 20
     prompt: str = ""
-    repetition_penalty: float = 1.0
-    temperature: float = 1.0
+    repetition_penalty: Annotated[float, Range(0, low_open=True)] = 1.0
+    temperature: Annotated[float, Range(0, low_open=True)] = 1.0
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.min_length > self.max_length:
+            yield "min_length", f"{self.min_length} is more than max_length {self.max_length}"
 
 
 @dataclass(frozen=True)
