@@ -1,0 +1,129 @@
+"""Writing WebDataset shards: whole or not at all, and byte for byte the same for the same samples."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tarfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mmtk.errors import DataError
+from mmtk.types import RawSample
+
+SIGNATURES = (
+    (re.compile(rb"\xff\xd8\xff"), "jpg"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp"),
+    (re.compile(rb"GIF8[79]a"), "gif"),
+    (re.compile(rb"BM"), "bmp"),
+    (re.compile(rb"II\*\x00|MM\x00\*"), "tif"),
+)
+IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
+
+
+def image_extension(data: bytes) -> str:
+    """Return the file name extension that fits an encoded image. Raises DataError when none does."""
+    for signature, extension in SIGNATURES:
+        if signature.match(data):
+            return extension
+    raise DataError(f"not an image file: starts with {data[:8]!r}")
+
+
+class ShardWriter:
+    """Writes samples into ``PREFIX-NNNNNN.tar`` shards that the ``webdataset`` reader reads back.
+
+    A sample becomes ``KEY.EXT`` (the image's bytes as they are), ``KEY.txt`` (one text per line) and ``KEY.json``
+    (``image_id`` and ``source``). A shard is written under a temporary name and renamed when it is whole. Shards of
+    the same prefix that an earlier run left in ``folder`` are removed first, so a repeated run leaves no old ones.
+
+    Use as a context manager; when its block raises, the unfinished shard is discarded.
+
+    Attributes:
+        shards: the finished shards, in order.
+        samples: how many samples were written.
+    """
+
+    def __init__(self, folder: Path, prefix: str, samples_per_shard: int = 1000) -> None:
+        if samples_per_shard < 1:
+            raise DataError(f"samples_per_shard must be at least 1, not {samples_per_shard}")
+        if not re.fullmatch(r"[^\s/.*?\[\]{}][^\s/*?\[\]{}]*", prefix):
+            raise DataError(f"{prefix!r} can't be the prefix of shard names: no spaces, '/' or wildcards")
+        self.folder = folder
+        self.prefix = prefix
+        self.samples_per_shard = samples_per_shard
+        self.shards: list[Path] = []
+        self.samples = 0
+        self._keys: set[str] = set()
+        self._tar: tarfile.TarFile | None = None
+        self._in_shard = 0
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        own = re.compile(re.escape(self.prefix) + r"-\d{6}\.tar|\." + re.escape(self.prefix) + r"-\d{6}\.tar\.partial")
+        for path in self.folder.iterdir():
+            if own.fullmatch(path.name):
+                path.unlink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._tar is None:
+            return
+        if kind is None:
+            self._finish()
+            return
+        self._tar.close()
+        self._tar = None
+        self._partial.unlink(missing_ok=True)
+
+    def write(self, sample: RawSample) -> None:
+        """Append one sample. Raises DataError for a key that is taken or can't name a file, or for no image."""
+        name = sample.key.rpartition("/")[2]
+        if not name or "." in name or any(part in ("", ".", "..") for part in sample.key.split("/")):
+            raise DataError(f"{sample.key!r} can't be a sample's key in a shard: its last part must have no dot")
+        if sample.key in self._keys:
+            raise DataError(f"two samples with the key {sample.key!r}")
+        extension = image_extension(sample.image)
+        facts = {"image_id": sample.image_id, "source": sample.source}
+        # A text is one line of the .txt member, so its own line breaks become spaces.
+        text = "\n".join(" ".join(text.split()) for text in sample.texts)
+        if self._tar is None:
+            self._tar = tarfile.open(self._partial, "w", format=tarfile.PAX_FORMAT)
+        self._keys.add(sample.key)
+        self._add(f"{sample.key}.{extension}", sample.image)
+        self._add(f"{sample.key}.txt", text.encode())
+        self._add(f"{sample.key}.json", json.dumps(facts, ensure_ascii=False, sort_keys=True).encode())
+        self.samples += 1
+        self._in_shard += 1
+        if self._in_shard == self.samples_per_shard:
+            self._finish()
+
+    def _add(self, name: str, data: bytes) -> None:
+        assert self._tar is not None
+        member = tarfile.TarInfo(name)  # mtime, uid and gid are 0, the names of owner and group empty
+        member.size = len(data)
+        self._tar.addfile(member, io.BytesIO(data))
+
+    @property
+    def _shard(self) -> Path:
+        return self.folder / f"{self.prefix}-{len(self.shards):06d}.tar"
+
+    @property
+    def _partial(self) -> Path:
+        return self.folder / f".{self._shard.name}.partial"
+
+    def _finish(self) -> None:
+        assert self._tar is not None
+        self._tar.close()
+        self._tar = None
+        self._in_shard = 0
+        with self._partial.open("rb") as file:
+            os.fsync(file.fileno())
+        shard = self._shard
+        self._partial.replace(shard)
+        self.shards.append(shard)
