@@ -36,7 +36,7 @@ class Quarantine:
             return [self._entries[place] for place in sorted(self._entries)]
 
     def counts(self) -> dict[str, int]:
-        """Samples per kind of reason, which is a reason's part before its first colon; the most frequent first."""
+        """Samples per kind of reason (the part before its first colon), the most frequent first."""
         kinds = Counter(entry.reason.partition(":")[0] for entry in self.entries)
         return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 

@@ -36,9 +36,9 @@ def image_extension(data: bytes) -> str:
 class ShardWriter:
     """Writes samples into ``PREFIX-NNNNNN.tar`` shards that the ``webdataset`` reader reads back.
 
-    A sample becomes ``KEY.EXT`` (the image's bytes as they are), ``KEY.txt`` (one text per line) and ``KEY.json``
-    (``image_id`` and ``source``). A shard is written under a temporary name and renamed when it is whole. Shards of
-    the same prefix that an earlier run left in ``folder`` are removed first, so a repeated run leaves no old ones.
+    A sample becomes ``KEY.EXT`` (the image's bytes as they are), ``KEY.txt`` (one text per line) and
+    ``KEY.json`` (``image_id`` and ``source``). A shard is written under a temporary name and renamed when it
+    is whole. Shards of the same prefix that an earlier run left in ``folder`` are removed first.
 
     Use as a context manager; when its block raises, the unfinished shard is discarded.
 
@@ -63,9 +63,9 @@ class ShardWriter:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        own = re.compile(re.escape(self.prefix) + r"-\d{6}\.tar|\." + re.escape(self.prefix) + r"-\d{6}\.tar\.partial")
+        own = re.compile(rf"{re.escape(self.prefix)}-\d{{6}}\.tar")
         for path in self.folder.iterdir():
-            if own.fullmatch(path.name):
+            if own.fullmatch(path.name.removeprefix(".").removesuffix(".partial")):
                 path.unlink()
         return self
 
@@ -82,10 +82,10 @@ class ShardWriter:
         self._partial.unlink(missing_ok=True)
 
     def write(self, sample: RawSample) -> None:
-        """Append one sample. Raises DataError for a key that is taken or can't name a file, or for no image."""
+        """Append a sample. Raises DataError if its key is taken or can't name a file, or it has no image."""
         name = sample.key.rpartition("/")[2]
         if not name or "." in name or any(part in ("", ".", "..") for part in sample.key.split("/")):
-            raise DataError(f"{sample.key!r} can't be a sample's key in a shard: its last part must have no dot")
+            raise DataError(f"{sample.key!r} can't be a key in a shard: its last part must have no dot")
         if sample.key in self._keys:
             raise DataError(f"two samples with the key {sample.key!r}")
         extension = image_extension(sample.image)
@@ -93,7 +93,7 @@ class ShardWriter:
         # A text is one line of the .txt member, so its own line breaks become spaces.
         text = "\n".join(" ".join(text.split()) for text in sample.texts)
         if self._tar is None:
-            self._tar = tarfile.open(self._partial, "w", format=tarfile.PAX_FORMAT)
+            self._tar = tarfile.open(self._partial, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
         self._keys.add(sample.key)
         self._add(f"{sample.key}.{extension}", sample.image)
         self._add(f"{sample.key}.txt", text.encode())

@@ -1,0 +1,108 @@
+"""Reading BLIP's JSON lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmtk.errors import DataError
+from mmtk.types import Quarantined, RawSample
+
+
+class Item(NamedTuple):
+    """One usable item of a list."""
+
+    key: str
+    image: Path
+    texts: tuple[str, ...]
+    image_id: str
+    location: str
+
+
+class BlipJsonReader:
+    """Image-text pairs in JSON lists of ``{"image": PATH, "caption": TEXT | [TEXT, …], "image_id": …}``.
+
+    The captions of a list are the texts of one sample. A sample's key is its image path without the suffix;
+    items that share an image get their index in the list appended. Without ``image_id``, the path stands for it.
+    """
+
+    def __init__(self, annotations: Path | Sequence[Path], images: Path, source: str = "") -> None:
+        """Raises DataError when a list is missing or is no JSON list, or when the image folder is missing."""
+        self.source = source
+        self.images = Path(images)
+        if not self.images.is_dir():
+            raise DataError(f"no such image folder: {self.images}")
+        self.quarantined: list[Quarantined] = []
+        self._items: list[Item] = []
+        keys: set[str] = set()
+        for path in [annotations] if isinstance(annotations, str | Path) else annotations:
+            for index, content in enumerate(load_list(Path(path))):
+                location = f"{path}[{index}]"
+                try:
+                    image, texts = parse_item(content)
+                except DataError as error:
+                    self.quarantined.append(Quarantined(f"item {index}", str(error), location))
+                    continue
+                key = _free_key(Path(image), index, keys)
+                keys.add(key)
+                image_id = content.get("image_id", image)
+                self._items.append(Item(key, self.images / image, texts, str(image_id), location))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> RawSample:
+        """Read one sample. Raises DataError when its image file can't be read."""
+        item = self._items[index]
+        try:
+            data = item.image.read_bytes()
+        except OSError as error:
+            raise DataError(f"no image: can't read {item.image}: {error.strerror}") from error
+        return RawSample(item.key, data, item.texts, item.image_id, self.source, item.location)
+
+
+def load_list(path: Path) -> list[Any]:
+    """Read a JSON list. Raises DataError with line and column when the file isn't one."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"can't read {path}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}:{error.colno}: bad JSON: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8: byte {error.start}") from error
+    if not isinstance(content, list):
+        raise DataError(f"{path}: a JSON list of items is expected, not {type(content).__name__}")
+    return content
+
+
+def parse_item(item: Any) -> tuple[str, tuple[str, ...]]:
+    """Return an item's image path and its texts. Raises DataError naming the field that is wrong."""
+    if not isinstance(item, dict):
+        raise DataError(f"bad item: an object is expected, not {type(item).__name__}")
+    image = item.get("image")
+    if not isinstance(image, str) or not image:
+        raise DataError(
+            "bad item: no field 'image' with a path" if image is None else f"bad item: image {image!r}"
+        )
+    captions = item.get("caption")
+    if captions is None:
+        raise DataError("no text: no field 'caption'")
+    texts = captions if isinstance(captions, list) else [captions]
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError("bad item: 'caption' must be a string or a list of strings")
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise DataError("empty text")
+    return image, tuple(texts)
+
+
+def _free_key(image: Path, index: int, taken: set[str]) -> str:
+    """Name an item after its image, in a way that can name a file in a shard."""
+    stem = str(image.with_suffix("")).strip("/").replace(".", "_")
+    key, suffix = stem, f"-{index}"
+    while key in taken:
+        key += suffix
+    return key

@@ -1,0 +1,45 @@
+"""The host's own data components."""
+
+from __future__ import annotations
+
+from mmtk.registry import Component
+
+CONFIGS = "mmtk.data.configs"
+
+COMPONENTS: list[Component] = [
+    Component(
+        "reader",
+        "webdataset",
+        "mmtk.data.webdataset:WebDatasetReader",
+        f"{CONFIGS}:WebDatasetConfig",
+        "image-text pairs in WebDataset tar shards",
+    ),
+    Component(
+        "reader",
+        "blip_json",
+        "mmtk.data.blip_json:BlipJsonReader",
+        f"{CONFIGS}:BlipJsonConfig",
+        "image-text pairs in BLIP's JSON lists",
+    ),
+    Component(
+        "image_transform",
+        "blip_train",
+        "mmtk.data.transforms:BlipTrain",
+        f"{CONFIGS}:BlipTrainConfig",
+        "BLIP's random crop, flip and RandAugment, with further augmentation for small data",
+    ),
+    Component(
+        "image_transform",
+        "blip_test",
+        "mmtk.data.transforms:BlipTest",
+        f"{CONFIGS}:BlipTestConfig",
+        "BLIP's square resize",
+    ),
+    Component(
+        "text_transform",
+        "blip_caption",
+        "mmtk.data.texts:BlipCaption",
+        f"{CONFIGS}:BlipCaptionConfig",
+        "BLIP's caption cleaning",
+    ),
+]

@@ -1,0 +1,28 @@
+"""Text transforms."""
+
+from __future__ import annotations
+
+import re
+
+from mmtk.errors import DataError
+
+# BLIP data/utils.py turns these into spaces in captions.
+PUNCTUATION = re.compile(r"""[.!"()*#:;~]""")
+
+
+class BlipCaption:
+    """BLIP's caption cleaning: lower case; ``. ! " ( ) * # : ; ~`` and white space become single spaces."""
+
+    def __init__(self, max_words: int = 30, prompt: str = "") -> None:
+        self.max_words = max_words
+        self.prompt = " ".join(prompt.split())
+
+    def __call__(self, text: str) -> str:
+        """Return the prompt and the first ``max_words`` words. Raises DataError when no word is left."""
+        words = PUNCTUATION.sub(" ", text.lower()).split()[: self.max_words]
+        if not words:
+            raise DataError(
+                "empty text" if not text.strip() else f"empty text: nothing is left of {text[:60]!r}"
+            )
+        caption = " ".join(words)
+        return f"{self.prompt} {caption}" if self.prompt else caption
