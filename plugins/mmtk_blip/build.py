@@ -1,0 +1,84 @@
+"""Wiring: builds the parts that a component's slots name and hands them to its constructor."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from mmtk.api import Blueprint, Loss, NegativeSampler, Tokenizer
+from mmtk_blip.heads.itc import ItcHead
+from mmtk_blip.heads.itm import ItmHead
+from mmtk_blip.heads.lm import LmHead
+from mmtk_blip.med import Med
+from mmtk_blip.text_transformer import Sharing, TextTransformer
+
+
+def med_bert(
+    *,
+    width: int,
+    depth: int,
+    heads: int,
+    hidden_width: int,
+    max_positions: int,
+    dropout: float,
+    sharing: Sharing,
+    vocab_size: int,
+    image_width: int,
+) -> TextTransformer:
+    """Build the text transformer for a tokenizer's vocabulary and an image encoder's width."""
+    return TextTransformer(
+        vocab_size=vocab_size,
+        image_width=image_width,
+        width=width,
+        depth=depth,
+        heads=heads,
+        hidden_width=hidden_width,
+        max_positions=max_positions,
+        dropout=dropout,
+        sharing=sharing,
+    )
+
+
+def med(
+    *,
+    image_encoder: Blueprint[nn.Module],
+    text_encoder: Blueprint[TextTransformer],
+    tokenizer: Blueprint[Tokenizer],
+    embed_dim: int,
+    temperature: float,
+    learn_temperature: bool,
+) -> Med:
+    """Build MED from its slots."""
+    words = tokenizer.build()
+    images = image_encoder.build()
+    return Med(
+        image_encoder=images,
+        text_transformer=text_encoder.build(vocab_size=words.vocab_size, image_width=images.width),
+        tokenizer=words,
+        embed_dim=embed_dim,
+        temperature=temperature,
+        learn_temperature=learn_temperature,
+    )
+
+
+def itc(*, loss: Blueprint[Loss], alpha: float, ramp_epochs: float, weight: float, model: Med) -> ItcHead:  # noqa: ARG001
+    """Build the ITC head, which has no parameters of its own."""
+    return ItcHead(loss=loss.build(), alpha=alpha, ramp_epochs=ramp_epochs, weight=weight)
+
+
+def itm(
+    *, loss: Blueprint[Loss], negatives: Blueprint[NegativeSampler], weight: float, model: Med
+) -> ItmHead:
+    """Build the ITM head for the width of ``model``'s text transformer."""
+    return ItmHead(text_width=model.text_width, loss=loss.build(), negatives=negatives.build(), weight=weight)
+
+
+def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Med) -> LmHead:
+    """Build the LM head for ``model``'s vocabulary."""
+    prompt_ids, _ = model.tokenizer([prompt], end=False)
+    return LmHead(
+        text_width=model.text_width,
+        vocab_size=model.tokenizer.vocab_size,
+        loss=loss.build(),
+        prompt_ids=prompt_ids[0, 1:].tolist(),
+        weight=weight,
+    )

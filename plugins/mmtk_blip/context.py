@@ -1,0 +1,60 @@
+"""What the heads of one training step share: each part is computed once, when a head first reads it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from mmtk.api import Batch, Momentum, MomentumKeys, Similarities, StepState
+from mmtk_blip.encodings import ImageEncoding, TextEncoding
+
+if TYPE_CHECKING:
+    from mmtk_blip.med import Med
+
+
+class MedContext:
+    """The forward context of MED."""
+
+    def __init__(self, model: Med, batch: Batch, state: StepState, momentum: Momentum | None) -> None:
+        self.model = model
+        self.batch = batch
+        self.state = state
+        self._momentum = momentum
+
+    @cached_property
+    def image(self) -> ImageEncoding:
+        return self.model.encode_images(self.batch.images)
+
+    @cached_property
+    def text(self) -> TextEncoding:
+        return self.model.encode_texts(self.batch.texts)
+
+    @cached_property
+    def momentum_keys(self) -> MomentumKeys | None:
+        return None if self._momentum is None else self._momentum.keys(self.batch, self.text)
+
+    @cached_property
+    def similarities(self) -> Similarities:
+        """Logits of the online features against the momentum encoder's keys, the batch's first (ALBEF §3.2).
+
+        Without a momentum encoder the keys are the batch's own online features.
+        """
+        temperature = self.model.temperature
+        image, text, keys = self.image.features, self.text.features, self.momentum_keys
+        if keys is None:
+            logits = image @ text.t() / temperature
+            return Similarities(logits, logits.t(), None, None, self.batch.image_ids)
+        image_keys = torch.cat((keys.image_features, keys.queued_image_features)).t()
+        text_keys = torch.cat((keys.text_features, keys.queued_text_features)).t()
+        with torch.no_grad():
+            teacher_image_to_text = keys.image_features @ text_keys / temperature
+            teacher_text_to_image = keys.text_features @ image_keys / temperature
+        return Similarities(
+            image @ text_keys / temperature,
+            text @ image_keys / temperature,
+            teacher_image_to_text,
+            teacher_text_to_image,
+            torch.cat((self.batch.image_ids, keys.queued_image_ids)),
+        )

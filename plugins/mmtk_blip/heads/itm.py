@@ -1,0 +1,59 @@
+"""Image-text matching with hard negatives (ALBEF §3.2, BLIP §3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmtk.api import ForwardContext, HeadOutput, Loss, NegativeSampler
+from mmtk_blip.encodings import ImageEncoding, TextEncoding
+from mmtk_blip.text_transformer import first_token_replaced
+
+
+class ItmHead(nn.Module):
+    """Two-way classifier on the image-grounded encoder's [ENC] token.
+
+    Args:
+        text_width: width of the text transformer.
+        loss: of logits ``(3B, 2)`` and classes ``(3B,)``.
+        negatives: draws one negative image for each text and one negative text for each image.
+        weight: factor on the loss.
+    """
+
+    def __init__(
+        self, *, text_width: int, loss: Loss, negatives: NegativeSampler, weight: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(text_width, 2)
+        self.loss = loss
+        self.negatives = negatives
+        self.weight = weight
+
+    def forward(self, context: ForwardContext) -> HeadOutput:
+        """Loss over the pairs, then each text with its negative image, then each image with its negative text."""
+        batch, similarities = context.batch, context.similarities
+        count = len(batch)
+        drawn = self.negatives(
+            similarities.text_to_image[:, :count].detach(),
+            similarities.image_to_text[:, :count].detach(),
+            batch.image_ids,
+            context.state.generator("itm/negatives"),
+        )
+        own = torch.arange(count, device=batch.image_ids.device)
+        images = context.image.select(torch.cat((own, drawn.image_for_text, own)))
+        texts = context.text.select(torch.cat((own, own, drawn.text_for_image)))
+        logits = self.match_logits(images, texts)
+        classes = torch.zeros(3 * count, dtype=torch.long, device=logits.device)
+        classes[:count] = 1
+        accuracy = (logits.detach().argmax(1) == classes).float().mean()
+        return HeadOutput(self.weight * self.loss(logits, classes), {"itm/accuracy": accuracy})
+
+    def match_logits(self, images: ImageEncoding, texts: TextEncoding) -> Tensor:
+        """``(T, 2)`` logits of [no match, match], pair by pair.
+
+        ``images`` has as many rows as ``texts``, or a ``k``-th of them: each image then serves ``k`` texts in a row.
+        """
+        model = texts.model
+        ids = first_token_replaced(texts.ids, model.tokenizer.encode_id)
+        states = model.text_transformer.ground(ids, texts.mask, images.keys_values("encoder"))
+        return self.classifier(states[:, 0])

@@ -1,0 +1,126 @@
+"""Language modelling: the head that learns to caption and writes captions (BLIP §3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmtk.api import Decoding, ForwardContext, HeadOutput, Loss, RecipeError
+from mmtk_blip.attention import KeysValues
+from mmtk_blip.encodings import ImageEncoding
+from mmtk_blip.generation import beam_search, sample
+from mmtk_blip.layers import WordPrediction, initialise_as_bert
+from mmtk_blip.med import Med
+from mmtk_blip.text_transformer import first_token_replaced, reorder_cache
+
+
+class LmHead(nn.Module):
+    """Next-word prediction by the image-grounded decoder; its output weights are the word embeddings.
+
+    Args:
+        text_width: width of the text transformer.
+        vocab_size: number of tokens.
+        loss: of logits ``(M, V)`` and targets ``(M,)`` of the ``M`` tokens to predict.
+        prompt_ids: tokens of a prompt; a text that starts with them is not trained to predict them.
+        weight: factor on the loss.
+    """
+
+    def __init__(
+        self,
+        *,
+        text_width: int,
+        vocab_size: int,
+        loss: Loss,
+        prompt_ids: Sequence[int] = (),
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.prediction = WordPrediction(text_width, vocab_size)
+        initialise_as_bert(self.prediction)
+        self.loss = loss
+        self.prompt_ids = tuple(prompt_ids)
+        self.weight = weight
+
+    def forward(self, context: ForwardContext) -> HeadOutput:
+        """Mean loss over the tokens after [DEC], padding and prompt left out."""
+        model: Med = context.model
+        ids = first_token_replaced(context.text.ids, model.tokenizer.decode_id)
+        states = model.text_transformer.decode(ids, context.image.keys_values("decoder")).states
+        predicted = self.predicted(ids, context.text.mask)
+        targets = ids[:, 1:][predicted]
+        logits = self.logits(model, states[:, :-1][predicted])
+        accuracy = (logits.detach().argmax(1) == targets).float().mean()
+        return HeadOutput(self.weight * self.loss(logits, targets), {"lm/accuracy": accuracy})
+
+    def predicted(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Which of the tokens after the first count: ``(B, L)`` ids and mask to ``(B, L - 1)`` bool."""
+        counted = mask[:, 1:].clone()
+        length = len(self.prompt_ids)
+        if 0 < length < ids.shape[1]:
+            prompt = torch.tensor(self.prompt_ids, device=ids.device)
+            prompted = (ids[:, 1 : length + 1] == prompt).all(1)
+            counted[:, :length] &= ~prompted[:, None]
+        return counted
+
+    def logits(self, model: Med, states: Tensor) -> Tensor:
+        """Decoder states ``(…, D)`` to logits over the vocabulary ``(…, V)``."""
+        return self.prediction(states, model.text_transformer.embeddings.word.weight)
+
+    @torch.no_grad()
+    def generate(
+        self, images: ImageEncoding, decoding: Decoding, generator: torch.Generator | None = None
+    ) -> list[str]:
+        """Write one caption per image, without the prompt.
+
+        Raises RecipeError when the prompt leaves no room within ``decoding.max_length``, or when the text
+        transformer has fewer positions.
+        """
+        tokenizer = images.model.tokenizer
+        written = self.generate_ids(images, decoding, generator)
+        prompt = tokenizer.decode(tokenizer([decoding.prompt], end=False)[0][0].tolist())
+        return [tokenizer.decode(ids).removeprefix(prompt).strip() for ids in written]
+
+    @torch.no_grad()
+    def generate_ids(
+        self, images: ImageEncoding, decoding: Decoding, generator: torch.Generator | None = None
+    ) -> list[list[int]]:
+        """Token ids of one caption per image: [DEC], prompt, words; without [SEP]."""
+        model = images.model
+        prompt, _ = model.tokenizer([decoding.prompt], end=False)
+        prompt = first_token_replaced(prompt, model.tokenizer.decode_id).to(images.embeds.device)
+        if prompt.shape[1] >= decoding.max_length:
+            raise RecipeError(
+                f"max_length {decoding.max_length} leaves no room for words after [DEC] and the prompt "
+                f"{decoding.prompt!r}, which are {prompt.shape[1]} tokens"
+            )
+        if decoding.max_length > model.text_transformer.max_positions:
+            raise RecipeError(
+                f"max_length {decoding.max_length} is more than the text encoder's "
+                f"{model.text_transformer.max_positions} positions (max_positions)"
+            )
+        decoder = CachedDecoder(self, images)
+        rows = prompt.expand(len(images), -1)
+        if decoding.method == "beam" and decoding.beams > 1:
+            return beam_search(decoder, rows, decoding, model.tokenizer.end_id)
+        return sample(decoder, rows, decoding, model.tokenizer.end_id, generator)
+
+
+class CachedDecoder:
+    """Runs the decoder one step at a time; ``generation.StepDecoder``."""
+
+    def __init__(self, head: LmHead, images: ImageEncoding) -> None:
+        self._head = head
+        self._model = images.model
+        self._image = images.keys_values("decoder")
+        self._cache: list[KeysValues] | None = None
+
+    def advance(self, ids: Tensor) -> Tensor:
+        decoded = self._model.text_transformer.decode(ids, self._image, self._cache)
+        self._cache = decoded.cache
+        return self._head.logits(self._model, decoded.states[:, -1])
+
+    def reorder(self, index: Tensor) -> None:
+        assert self._cache is not None, "nothing was decoded yet"
+        self._cache = reorder_cache(self._cache, index)

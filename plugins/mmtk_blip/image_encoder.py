@@ -1,0 +1,158 @@
+"""Image encoders on timm's networks: pictures to tokens, the first of which stands for the whole picture."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from mmtk.api import RecipeError
+
+VIT_NORM_EPS = 1e-6
+
+
+class ConvStem(nn.Module):
+    """Patch embedding by stride-2 3×3 convolutions (Xiao et al. 2021, arXiv 2106.14881).
+
+    timm's VisionTransformer builds it as its patch embedding; ``_`` takes those of its options that have no
+    meaning here (dynamic picture sizes).
+    """
+
+    def __init__(
+        self, *, img_size: int, patch_size: int, in_chans: int, embed_dim: int, bias: bool = True, **_: object
+    ) -> None:
+        super().__init__()
+        halvings = int(math.log2(patch_size))
+        assert 2**halvings == patch_size, f"a convolutional stem halves the picture; {patch_size} is no power of two"
+        self.num_patches = (img_size // patch_size) ** 2
+        widths = [in_chans, *(embed_dim // 2 ** (halvings - 1 - step) for step in range(halvings))]
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [
+                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(embed_dim, embed_dim, 1, bias=bias))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, (H / patch)·(W / patch), D)``."""
+        return self.layers(images).flatten(2).transpose(1, 2)
+
+
+class TimmViT(nn.Module):
+    """timm's VisionTransformer, all tokens after the final norm, [CLS] first."""
+
+    def __init__(self, vit: VisionTransformer, image_size: int) -> None:
+        super().__init__()
+        self.vit = vit
+        self._image_size = (image_size, image_size)
+        self.width: int = vit.embed_dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, 1 + patches, width)``.
+
+        Raises RecipeError when the pictures have another size than the encoder was built for.
+        """
+        if images.shape[-2:] != self._image_size:
+            given, built = ("×".join(map(str, size)) for size in (images.shape[-2:], self._image_size))
+            raise RecipeError(f"timm_vit takes pictures of {built} (image_size), but the data gives {given}")
+        return self.vit.forward_features(images)
+
+
+def timm_vit(
+    *,
+    name: str | None = None,
+    image_size: int = 224,
+    patch_size: int = 16,
+    width: int = 768,
+    depth: int = 12,
+    heads: int = 12,
+    mlp_ratio: float = 4.0,
+    drop_path: float = 0.0,
+    stem: Literal["patch", "conv"] = "patch",
+) -> TimmViT:
+    """Build a ViT of the given sizes, or timm's model ``name`` for pictures of ``image_size``.
+
+    Raises RecipeError when ``name`` isn't a ViT with a class token.
+    """
+    if name is not None:
+        return TimmViT(_named_vit(name, image_size, drop_path), image_size)
+    stem_option = {"embed_layer": ConvStem} if stem == "conv" else {}
+    vit = VisionTransformer(
+        img_size=image_size,
+        patch_size=patch_size,
+        num_classes=0,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=mlp_ratio,
+        drop_path_rate=drop_path,
+        norm_layer=partial(nn.LayerNorm, eps=VIT_NORM_EPS),
+        **stem_option,
+    )
+    return TimmViT(vit, image_size)
+
+
+def _named_vit(name: str, image_size: int, drop_path: float) -> VisionTransformer:
+    _check_name(name)
+    refusal = RecipeError(f"timm_vit: {name!r} is no vision transformer with a class token")
+    if not name.startswith(("vit_", "deit")):
+        raise refusal
+    vit = timm.create_model(name, num_classes=0, img_size=image_size, drop_path_rate=drop_path)
+    if not isinstance(vit, VisionTransformer) or vit.num_prefix_tokens != 1 or not vit.has_class_token:
+        raise refusal
+    return vit
+
+
+class TimmFeatures(nn.Module):
+    """A feature map of a timm network as tokens, their mean first, projected and normalised."""
+
+    def __init__(self, network: nn.Module, channels: int, width: int) -> None:
+        super().__init__()
+        self.network = network
+        self.width = width
+        self.projection = nn.Linear(channels, width)
+        self.norm = nn.LayerNorm(width, eps=VIT_NORM_EPS)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, 1 + h·w, width)``, where the feature map is ``h`` by ``w``."""
+        (feature_map,) = self.network(images)
+        tokens = feature_map.flatten(2).transpose(1, 2)
+        tokens = torch.cat((tokens.mean(1, keepdim=True), tokens), dim=1)
+        return self.norm(self.projection(tokens))
+
+
+def timm_features(
+    *, name: str, width: int, out_index: int = -1, output_stride: int = 32, drop_path: float = 0.0
+) -> TimmFeatures:
+    """Build timm's network ``name`` up to one of its feature maps.
+
+    Raises RecipeError when timm has no such network, or the network no such feature map or output stride.
+    """
+    _check_name(name)
+    options: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
+    if drop_path:
+        options["drop_path_rate"] = drop_path
+    try:
+        network = timm.create_model(name, features_only=True, out_indices=(out_index,), **options)
+    except (AssertionError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"timm_features: timm's {name!r} gives no feature map {out_index} with output stride {output_stride}: "
+            f"{type(error).__name__} {error}"
+        ) from error
+    (channels,) = network.feature_info.channels()
+    return TimmFeatures(network, channels, width)
+
+
+def _check_name(name: str) -> None:
+    if timm.is_model(name):
+        return
+    known = timm.list_models(f"*{name.split('.')[0]}*")[:5] or timm.list_models(f"{name[:4]}*")[:5]
+    near = f"; some of its names: {', '.join(known)}" if known else ""
+    raise RecipeError(f"timm has no network {name!r}{near}")

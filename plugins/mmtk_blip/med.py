@@ -1,0 +1,116 @@
+"""MED, BLIP's multimodal mixture of encoder and decoder (BLIP §3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mmtk.api import Batch, Momentum, StepState, Tokenizer
+from mmtk_blip.context import MedContext
+from mmtk_blip.encodings import ImageEncoding, TextEncoding
+from mmtk_blip.text_transformer import TextEncoder, TextTransformer
+
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.001, 0.5
+
+
+class FeatureTowers(nn.Module):
+    """The two towers whose features ITC compares: no cross-attention, nothing of the decoder.
+
+    Its parameters are the model's own; a deep copy is a lean twin for a momentum encoder.
+    """
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        image_projection: nn.Linear,
+        text_encoder: TextEncoder,
+        text_projection: nn.Linear,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.image_projection = image_projection
+        self.text_encoder = text_encoder
+        self.text_projection = text_projection
+
+    def forward(self, images: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Images ``(B, 3, H, W)``, ids and mask ``(T, L)`` to unit-norm features ``(B, E)`` and ``(T, E)``."""
+        return (
+            _features(self.image_projection, self.image_encoder(images)),
+            _features(self.text_projection, self.text_encoder(ids, mask)),
+        )
+
+
+class Med(nn.Module):
+    """Image encoder, text transformer in three modes, and the projections into a joint space.
+
+    Args:
+        image_encoder: images to tokens of ``image_encoder.width``; a module.
+        text_transformer: its vocabulary is ``tokenizer``'s, its image width the image encoder's.
+        tokenizer: texts to ids.
+        embed_dim: ``E``, width of the joint space.
+        temperature: divides similarities; kept within [0.001, 0.5] before each step.
+        learn_temperature: whether the temperature is a parameter or stays as it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_encoder: nn.Module,
+        text_transformer: TextTransformer,
+        tokenizer: Tokenizer,
+        embed_dim: int = 256,
+        temperature: float = 0.07,
+        learn_temperature: bool = True,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.text_transformer = text_transformer
+        self.tokenizer = tokenizer
+        self.image_width: int = image_encoder.width  # type: ignore[assignment]
+        self.text_width = text_transformer.width
+        self.image_projection = nn.Linear(self.image_width, embed_dim)
+        self.text_projection = nn.Linear(self.text_width, embed_dim)
+        self.temperature = nn.Parameter(torch.tensor(float(temperature)), requires_grad=learn_temperature)
+
+    def context(self, batch: Batch, state: StepState, momentum: Momentum | None = None) -> MedContext:
+        """What the heads of one step read from."""
+        return MedContext(self, batch, state, momentum)
+
+    def before_step(self, state: StepState) -> None:  # noqa: ARG002
+        """Keep the temperature within BLIP's bounds."""
+        with torch.no_grad():
+            self.temperature.clamp_(LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE)
+
+    def encode_images(self, images: Tensor) -> ImageEncoding:
+        """Images ``(B, 3, H, W)`` to an encoding."""
+        return ImageEncoding(self, self.image_encoder(images))
+
+    def encode_texts(self, texts: Sequence[str]) -> TextEncoding:
+        """Tokenize ``texts``; the text encoder runs when features are asked for."""
+        ids, mask = self.tokenizer(texts)
+        device = self.image_projection.weight.device
+        return TextEncoding(self, ids.to(device), mask.to(device))
+
+    def image_features(self, embeds: Tensor) -> Tensor:
+        """Image tokens ``(B, N, D)`` to unit-norm features ``(B, E)`` of the first token."""
+        return _features(self.image_projection, embeds)
+
+    def text_features(self, states: Tensor) -> Tensor:
+        """Text states ``(T, L, D)`` to unit-norm features ``(T, E)`` of the first token."""
+        return _features(self.text_projection, states)
+
+    def feature_towers(self) -> FeatureTowers:
+        """The part that ITC compares, sharing this model's parameters."""
+        return FeatureTowers(
+            self.image_encoder,
+            self.image_projection,
+            self.text_transformer.text_encoder(),
+            self.text_projection,
+        )
+
+
+def _features(projection: nn.Module, states: Tensor) -> Tensor:
+    return F.normalize(projection(states[:, 0]), dim=-1)

@@ -1,0 +1,176 @@
+"""MED's text transformer: one set of BERT layers in three modes (BLIP §3.1).
+
+Shapes: ``R`` texts, ``L`` text tokens, ``B`` images, ``N`` image tokens, ``D`` width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmtk_blip.attention import CrossAttention, KeysValues, SelfAttention
+from mmtk_blip.layers import FeedForward, TextEmbeddings, initialise_as_bert
+
+Side = Literal["encoder", "decoder"]
+Sharing = Literal["all", "all_but_sa", "all_but_ca", "none"]
+Cache = Sequence[KeysValues]
+
+# What encoder and decoder share beside the embeddings: self-attention, cross-attention, feed-forward (BLIP table 3).
+SHARED: dict[str, tuple[bool, bool, bool]] = {
+    "all": (True, True, True),
+    "all_but_sa": (False, True, True),
+    "all_but_ca": (True, False, True),
+    "none": (False, False, False),
+}
+
+
+class Decoded(NamedTuple):
+    """What a decoder pass returns: states ``(R, L, D)`` and per layer the self-attention's keys and values."""
+
+    states: Tensor
+    cache: list[KeysValues]
+
+
+class TextEncoder(nn.Module):
+    """The bidirectional text-only mode, as a module of its own.
+
+    It holds the transformer's embeddings, encoder self-attention and feed-forward blocks themselves, not copies.
+    """
+
+    def __init__(self, embeddings: TextEmbeddings, self_attention: nn.ModuleList, feed_forward: nn.ModuleList) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+        self.self_attention = self_attention
+        self.feed_forward = feed_forward
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids ``(R, L)`` int64 and mask ``(R, L)`` bool to states ``(R, L, D)``."""
+        states = self.embeddings(ids)
+        for attention, feed_forward in zip(self.self_attention, self.feed_forward, strict=True):
+            states, _ = attention(states, mask[:, None, None, :])
+            states = feed_forward(states)
+        return states
+
+
+class TextTransformer(nn.Module):
+    """Text encoder, image-grounded encoder and image-grounded decoder over shared weights.
+
+    Args:
+        vocab_size: number of tokens.
+        image_width: width of the image tokens that cross-attention reads.
+        width: ``D``.
+        depth: number of layers.
+        heads: attention heads; divides ``width``.
+        hidden_width: inner width of the feed-forward blocks.
+        max_positions: longest text in tokens.
+        dropout: BERT's hidden and attention dropout.
+        sharing: what decoder and encoder share; embeddings always are. Attributes ``decoder_…`` are the
+            encoder's own modules where shared, and are then registered once, under the encoder's name.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        image_width: int,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        hidden_width: int = 3072,
+        max_positions: int = 512,
+        dropout: float = 0.1,
+        sharing: Sharing = "all_but_sa",
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.depth = depth
+        self.max_positions = max_positions
+        self.sharing = sharing
+        shares_self, shares_cross, shares_feed_forward = SHARED[sharing]
+
+        def self_attention() -> nn.ModuleList:
+            return nn.ModuleList(SelfAttention(width, heads, dropout) for _ in range(depth))
+
+        def cross_attention() -> nn.ModuleList:
+            return nn.ModuleList(CrossAttention(width, heads, dropout, image_width) for _ in range(depth))
+
+        def feed_forward() -> nn.ModuleList:
+            return nn.ModuleList(FeedForward(width, hidden_width, dropout) for _ in range(depth))
+
+        self.embeddings = TextEmbeddings(vocab_size, width, max_positions, dropout)
+        self.self_attention = self_attention()
+        self.cross_attention = cross_attention()
+        self.feed_forward = feed_forward()
+        self.decoder_self_attention = None if shares_self else self_attention()
+        self.decoder_cross_attention = None if shares_cross else cross_attention()
+        self.decoder_feed_forward = None if shares_feed_forward else feed_forward()
+        initialise_as_bert(self)
+
+    def text_encoder(self) -> TextEncoder:
+        """The text-only mode as a module that shares this one's weights."""
+        return TextEncoder(self.embeddings, self.self_attention, self.feed_forward)
+
+    def keys_values_side(self, side: Side) -> Side:
+        """Whose cross-attention ``side`` uses: the encoder's, unless the decoder has its own."""
+        return "encoder" if self.decoder_cross_attention is None else side
+
+    def image_keys_values(self, embeds: Tensor, side: Side) -> list[KeysValues]:
+        """Image tokens ``(B, N, image_width)`` to the keys and values of each layer's cross-attention."""
+        return [block.keys_values(embeds) for block in self._cross_attention(side)]
+
+    def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Text-only mode: ids ``(R, L)`` int64 and mask ``(R, L)`` bool to states ``(R, L, D)``."""
+        return self.text_encoder()(ids, mask)
+
+    def ground(self, ids: Tensor, mask: Tensor, image: Sequence[KeysValues]) -> Tensor:
+        """Image-grounded encoder: as ``encode``, with cross-attention to ``image``, which has ``R`` rows."""
+        states = self.embeddings(ids)
+        blocks = zip(self.self_attention, self.cross_attention, self.feed_forward, image, strict=True)
+        for attention, cross_attention, feed_forward, keys_values in blocks:
+            states, _ = attention(states, mask[:, None, None, :])
+            states = feed_forward(cross_attention(states, keys_values))
+        return states
+
+    def decode(self, ids: Tensor, image: Sequence[KeysValues], cache: Cache | None = None) -> Decoded:
+        """Image-grounded decoder with causal self-attention.
+
+        Padding stands on the right, where no real token attends to it, so the decoder needs no mask.
+
+        Args:
+            ids: ``(R, L)`` int64. With a cache ``L`` is 1.
+            image: per layer keys and values with ``R`` rows, or with ``R / k`` rows for ``k`` texts an image.
+            cache: what the call on the tokens before these returned.
+        """
+        assert cache is None or ids.shape[1] == 1, "a cached decoder takes one token at a time"
+        states = self.embeddings(ids, offset=cache[0].keys.shape[2] if cache else 0)
+        presents = []
+        blocks = zip(
+            self.decoder_self_attention or self.self_attention,
+            self._cross_attention("decoder"),
+            self.decoder_feed_forward or self.feed_forward,
+            image,
+            cache or [None] * self.depth,
+            strict=True,
+        )
+        for attention, cross_attention, feed_forward, keys_values, past in blocks:
+            states, present = attention(states, mask=None, causal=cache is None, past=past)
+            states = feed_forward(cross_attention(states, keys_values))
+            presents.append(present)
+        return Decoded(states, presents)
+
+    def _cross_attention(self, side: Side) -> nn.ModuleList:
+        own = self.decoder_cross_attention if side == "decoder" else None
+        return self.cross_attention if own is None else own
+
+
+def reorder_cache(cache: Cache, index: Tensor) -> list[KeysValues]:
+    """The cache rows at ``index``, as beam search needs after choosing its beams."""
+    return [layer.select(index) for layer in cache]
+
+
+def first_token_replaced(ids: Tensor, token: int) -> Tensor:
+    """A copy of ``ids`` ``(R, L)`` that starts with ``token``: BLIP marks the mode there ([CLS], [ENC], [DEC])."""
+    return torch.cat((torch.full_like(ids[:, :1], token), ids[:, 1:]), dim=1)

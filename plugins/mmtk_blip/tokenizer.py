@@ -1,0 +1,97 @@
+"""BERT's WordPiece tokenizer with BLIP's two extra tokens, on the tokenizers library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from torch import Tensor
+
+from mmtk.api import DataError
+
+DECODE, ENCODE = "[DEC]", "[ENC]"
+REQUIRED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+SPECIAL = (*REQUIRED, "[MASK]", DECODE, ENCODE)
+VOCABULARY_FILE = "vocab.txt"
+
+
+class WordPiece:
+    """Texts to ids and back.
+
+    A text that spells a special token, e.g. ``[SEP]``, is split like any other: no text can forge one.
+
+    Args:
+        vocabulary: the tokens in the order of their ids; [DEC] and [ENC] are appended where missing.
+        lowercase: lower-case texts and strip accents, as BERT uncased does.
+        max_length: longest sequence in tokens, special tokens included; longer texts are cut, keeping [SEP].
+    """
+
+    def __init__(self, vocabulary: Sequence[str], *, lowercase: bool = True, max_length: int = 30) -> None:
+        self.vocabulary = [*vocabulary, *(token for token in (DECODE, ENCODE) if token not in set(vocabulary))]
+        ids = {token: index for index, token in enumerate(self.vocabulary)}
+        self.vocab_size = len(self.vocabulary)
+        self.max_length = max_length
+        self.pad_id, self.start_id, self.end_id = ids["[PAD]"], ids["[CLS]"], ids["[SEP]"]
+        self.decode_id, self.encode_id = ids[DECODE], ids[ENCODE]
+        self._special_ids = {ids[token] for token in SPECIAL if token in ids}
+        self._tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+        self._tokenizer.normalizer = normalizer(lowercase)
+        self._tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        self._decoder = decoders.WordPiece()
+
+    def __call__(self, texts: Sequence[str], *, end: bool = True) -> tuple[Tensor, Tensor]:
+        """Return ids ``(T, L)`` int64, starting with [CLS] and padded on the right, and mask ``(T, L)`` bool."""
+        room = self.max_length - (2 if end else 1)
+        closing = [self.end_id] if end else []
+        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        rows = [[self.start_id, *encoding.ids[:room], *closing] for encoding in encoded]
+        longest = max(map(len, rows), default=0)
+        ids = torch.tensor([row + [self.pad_id] * (longest - len(row)) for row in rows], dtype=torch.long)
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+        return ids.view(len(rows), longest), torch.arange(longest)[None, :] < lengths[:, None]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of one sequence, special tokens left out."""
+        return self._decoder.decode([self.vocabulary[index] for index in ids if index not in self._special_ids])
+
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary into ``folder``."""
+        (Path(folder) / VOCABULARY_FILE).write_text("\n".join(self.vocabulary) + "\n", encoding="utf-8")
+
+
+def normalizer(lowercase: bool) -> normalizers.Normalizer:
+    """BERT's clean-up of a text; accents go when letters are lower-cased."""
+    return normalizers.BertNormalizer(lowercase=lowercase)
+
+
+def wordpiece(*, vocab: Path, lowercase: bool = True, max_length: int = 30) -> WordPiece:
+    """Build the tokenizer from a BERT vocabulary file: UTF-8, one token a line.
+
+    Raises DataError when the file can't be read, names a token twice or lacks a special token.
+    """
+    return WordPiece(read_vocabulary(vocab), lowercase=lowercase, max_length=max_length)
+
+
+def read_vocabulary(path: Path) -> list[str]:
+    """The tokens of a vocabulary file in the order of their ids. Raises DataError as ``wordpiece`` says."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise DataError(f"vocabulary {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"vocabulary {path}: not UTF-8 at byte {error.start}") from error
+    # Not splitlines: a vocabulary may hold other characters that Unicode calls line ends.
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    first_line: dict[str, int] = {}
+    for number, token in enumerate(lines, start=1):
+        if not token:
+            raise DataError(f"vocabulary {path}:{number}: empty line; expected one token a line")
+        if token in first_line:
+            raise DataError(f"vocabulary {path}:{number}: {token!r} again, first in line {first_line[token]}")
+        first_line[token] = number
+    missing = [token for token in REQUIRED if token not in first_line]
+    if missing:
+        raise DataError(f"vocabulary {path}: lacks {', '.join(missing)}; a BERT vocabulary has {', '.join(REQUIRED)}")
+    return lines
