@@ -1,0 +1,67 @@
+"""The stage ``report``."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from mmtk.errors import MmtkError, StageError
+from mmtk.kinds import Blueprint, ReportSection
+from mmtk.report.configs import ReportConfig
+from mmtk.report.history import stage_times
+from mmtk.report.page import Making, render_page
+from mmtk.stages.context import StageContext
+
+
+class ReportStage:
+    """Builds the sections and writes ``report.html``, one file that needs nothing beside it."""
+
+    def __init__(
+        self, *, sections: Sequence[Blueprint[ReportSection]], title: str = "", description: str = ""
+    ) -> None:
+        self._sections = sections
+        self._title = title
+        self._description = description
+
+    def run(self, context: StageContext) -> None:
+        """Write the page. Raises StageError with the section's place when one of them can't be made."""
+        sections = [_built(place, blueprint) for place, blueprint in enumerate(self._sections, 1)]
+        run_folder = context.folder.parent
+        page = render_page(
+            self._title or run_folder.name,
+            self._description,
+            sections,
+            Making(_facts(context), stage_times(run_folder, without=context.folder.name)),
+        )
+        path = context.folder / ReportConfig.OUTPUTS["report"].path
+        temporary = path.with_suffix(".partial")
+        temporary.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+        temporary.replace(path)
+        context.say(f"report: {len(sections)} sections, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _built(place: int, blueprint: Blueprint[ReportSection]) -> ReportSection:
+    try:
+        return blueprint.build()
+    except MmtkError as error:
+        raise StageError(f"section {place} of the report can't be made: {error}") from error
+
+
+def _facts(context: StageContext) -> dict[str, str]:
+    return {
+        "mmtk": _version("mmtk"),
+        "PyTorch": _version("torch"),
+        "Python": platform.python_version(),
+        "Seed": str(context.seed),
+        "Device": context.device,
+        "Written": datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed as a package"
