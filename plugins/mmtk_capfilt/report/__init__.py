@@ -1,0 +1,1 @@
+"""What CapFilt adds to a run's report: its funnel, its scores and a gallery."""

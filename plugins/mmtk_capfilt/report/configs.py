@@ -1,0 +1,43 @@
+"""What CapFilt's report sections take. This module imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from mmtk.api import Blueprint, Input, Range, Reader, Slot
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunnelSectionConfig:
+    """Shows what went into bootstrapping and what came out."""
+
+    funnel: Annotated[Path, Input("funnel")]
+    """The counts that the merge stage wrote."""
+    title: str = "From web pairs to a bootstrapped set"
+    """Heading of the section."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresSectionConfig:
+    """Shows how the filter scored web and synthetic texts, and where it cut."""
+
+    ledger: Annotated[Path, Input("ledger")]
+    """The ledger that the filter stage wrote."""
+    title: str = "How the filter scored the texts"
+    """Heading of the section."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GallerySectionConfig:
+    """Shows pictures with their texts, kept or struck out."""
+
+    ledger: Annotated[Path, Input("ledger")]
+    """The ledger that the filter stage wrote."""
+    images: Annotated[list[Blueprint[Reader]], Slot("reader")]
+    """Where the pictures are: the datasets that were filtered."""
+    count: Annotated[int, Range(1, 1000)] = 48
+    """How many pictures are shown."""
+    title: str = "Pictures and their texts"
+    """Heading of the section."""
