@@ -1,0 +1,63 @@
+"""The command line. Each command is one file; none of them imports anything heavy before it must."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from mmtk.cli import check, list_plugins, run
+from mmtk.errors import MmtkError
+
+COMMANDS = {"run": run, "check": check, "list-plugins": list_plugins}
+USER_ERROR = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses an unknown command with the nearest spelling."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(USER_ERROR, f"{self.prog}: {message}\nsee '{self.prog} --help'\n")
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="mmtk",
+        description="Pre-train BLIP-style vision-language models and bootstrap their captions.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"mmtk {version('mmtk')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").strip().splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        module.add_arguments(command)
+        command.set_defaults(execute=module.execute)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for a user's mistake, 130 or 143 for an interruption."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        parser.error(_unknown_command(arguments[0]))
+    try:
+        parsed = parser.parse_args(arguments)
+        code: int = parsed.execute(parsed)
+    except MmtkError as error:
+        print(f"mmtk: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt as signal_:
+        again = "; the same command goes on from here" if arguments[0] == "run" else ""
+        print(f"mmtk: interrupted{again}", file=sys.stderr)
+        return getattr(signal_, "exit_code", 130)
+    return code
+
+
+def _unknown_command(name: str) -> str:
+    near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(COMMANDS)}"
+    return f"unknown command '{name}'; {hint}"

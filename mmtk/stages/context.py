@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Output:
     """A declared output of a stage: its artifact type and where it will lie in the stage's folder.
 
-    A stage's config class lists them: ``OUTPUTS: ClassVar = {"checkpoint": Output("checkpoint", "checkpoint")}``.
+    A stage's config class lists them, e.g.
+    ``OUTPUTS: ClassVar[Mapping[str, Output]] = {"checkpoint": Output("checkpoint", "checkpoint")}``.
     """
 
     artifact: str
