@@ -23,3 +23,19 @@ class CheckpointError(MmtkError):
 
 class StageError(MmtkError):
     """A stage that can't run, or that broke its promise about its outputs."""
+
+
+class SampleError(DataError):
+    """A reader's word that one sample can't be read, with what names it in the quarantine.
+
+    Attributes:
+        reason: what is wrong; its part before the first colon names the kind of fault.
+        key: the sample's key.
+        location: the file it lies in.
+    """
+
+    def __init__(self, reason: str, key: str, location: str) -> None:
+        super().__init__(f"{location}: {key}: {reason}")
+        self.reason = reason
+        self.key = key
+        self.location = location

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmtk.errors import DataError
+from mmtk.errors import DataError, SampleError
 from mmtk.types import Quarantined, RawSample
 
 
@@ -25,7 +25,7 @@ class BlipJsonReader:
     """Image-text pairs in JSON lists of ``{"image": PATH, "caption": TEXT | [TEXT, …], "image_id": …}``.
 
     The captions of a list are the texts of one sample. A sample's key is its image path without the suffix;
-    items that share an image get their index in the list appended. Without ``image_id``, the path stands for it.
+    items that share an image get their index in the list appended. ``image_id`` is the path by default.
     """
 
     def __init__(self, annotations: Path | Sequence[Path], images: Path, source: str = "") -> None:
@@ -54,12 +54,13 @@ class BlipJsonReader:
         return len(self._items)
 
     def __getitem__(self, index: int) -> RawSample:
-        """Read one sample. Raises DataError when its image file can't be read."""
+        """Read one sample. Raises SampleError when its image file can't be read."""
         item = self._items[index]
         try:
             data = item.image.read_bytes()
         except OSError as error:
-            raise DataError(f"no image: can't read {item.image}: {error.strerror}") from error
+            reason = f"no image: can't read {item.image}: {error.strerror}"
+            raise SampleError(reason, item.key, item.location) from error
         return RawSample(item.key, data, item.texts, item.image_id, self.source, item.location)
 
 

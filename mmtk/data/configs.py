@@ -19,7 +19,7 @@ class WebDatasetConfig:
     """Reads image-text pairs from WebDataset tar shards."""
 
     path: Annotated[Path | tuple[Path, ...], Input("dataset")]
-    """a folder of `*.tar` shards, a shard, a pattern (`web-*.tar`, `web-{0000..0123}.tar`) or a list of these"""
+    """a folder of `*.tar` shards, a shard, a pattern (`a-*.tar`, `a-{0000..0123}.tar`) or a list of these"""
     source: str | None = None
     """where the texts come from (`web`, `human`, …); overrides what the shards say"""
 
@@ -29,7 +29,7 @@ class BlipJsonConfig:
     """Reads image-text pairs from BLIP's JSON lists."""
 
     annotations: Annotated[Path | tuple[Path, ...], Input("annotations")]
-    """a JSON list of items with `image`, `caption` (a string or several) and optionally `image_id`; or such lists"""
+    """a JSON list, or several, of items with `image`, `caption` (one or a list) and perhaps `image_id`"""
     images: Annotated[Path, Input("images")]
     """the folder that the items' `image` paths start from"""
     source: str = ""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mmtk.data.shards import IMAGE_EXTENSIONS
 from mmtk.data.tar_index import Group, Member, index_shard
-from mmtk.errors import DataError
+from mmtk.errors import DataError, SampleError
 from mmtk.types import Quarantined, RawSample
 
 BRACES = re.compile(r"\{([^{}]+)\}")
@@ -64,12 +64,17 @@ class WebDatasetReader:
         return len(self._entries)
 
     def __getitem__(self, index: int) -> RawSample:
-        """Read one sample. Raises DataError when its text or its JSON can't be read."""
+        """Read one sample. Raises SampleError when its text or its JSON can't be read."""
         entry = self._entries[index]
         try:
-            descriptor = os.open(entry.shard, os.O_RDONLY)
+            return self._read(entry)
+        except DataError as error:
+            raise SampleError(str(error), entry.key, str(entry.shard)) from error
         except OSError as error:
-            raise DataError(f"can't read {entry.shard}: {error.strerror}") from error
+            raise SampleError(f"unreadable shard: {error.strerror}", entry.key, str(entry.shard)) from error
+
+    def _read(self, entry: Entry) -> RawSample:
+        descriptor = os.open(entry.shard, os.O_RDONLY)
         try:
             image = _read(descriptor, entry.image)
             text = _read(descriptor, entry.text) if entry.text else None

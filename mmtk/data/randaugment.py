@@ -1,0 +1,86 @@
+"""RandAugment with the ten operations and strengths of BLIP (its ``transform/randaugment.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from PIL import Image, ImageEnhance, ImageOps
+
+from mmtk.data.configs import RandAugment
+from mmtk.data.draws import Draws
+
+FILL = (128, 128, 128)
+MAX_MAGNITUDE = 10
+Operation = Callable[[Image.Image, float, float], Image.Image]
+
+
+def augment(image: Image.Image, config: RandAugment, draws: Draws) -> Image.Image:
+    """Apply ``config.operations`` operations, drawn with replacement, each with ``config.probability``."""
+    names = list(OPERATIONS)
+    for _ in range(config.operations):
+        operation = OPERATIONS[names[draws.below(len(names))]]
+        sign = 1.0 if draws.chance(0.5) else -1.0
+        if draws.chance(config.probability):
+            image = operation(image, config.magnitude / MAX_MAGNITUDE, sign)
+    return image
+
+
+def _identity(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    return image
+
+
+def _auto_contrast(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    return ImageOps.autocontrast(image)
+
+
+def _equalize(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    return ImageOps.equalize(image)
+
+
+def _enhance(enhancer: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
+    def apply(image: Image.Image, strength: float, sign: float) -> Image.Image:
+        factor = 1.8 * strength + 0.1
+        return image if factor == 1 else enhancer(image).enhance(factor)
+
+    return apply
+
+
+def _rotate(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    return image.rotate(sign * 30 * strength, Image.Resampling.BILINEAR, fillcolor=FILL)
+
+
+def _shear_x(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    return _affine(image, (1, sign * 0.3 * strength, 0, 0, 1, 0))
+
+
+def _shear_y(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    return _affine(image, (1, 0, 0, sign * 0.3 * strength, 1, 0))
+
+
+def _translate_x(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    return _affine(image, (1, 0, sign * 10 * strength, 0, 1, 0))
+
+
+def _translate_y(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    return _affine(image, (1, 0, 0, 0, 1, sign * 10 * strength))
+
+
+def _affine(image: Image.Image, coefficients: tuple[float, ...]) -> Image.Image:
+    """Fill each pixel (x, y) from (a x + b y + c, d x + e y + f)."""
+    return image.transform(
+        image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=FILL
+    )
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "identity": _identity,
+    "auto_contrast": _auto_contrast,
+    "brightness": _enhance(ImageEnhance.Brightness),
+    "sharpness": _enhance(ImageEnhance.Sharpness),
+    "equalize": _equalize,
+    "shear_x": _shear_x,
+    "shear_y": _shear_y,
+    "translate_x": _translate_x,
+    "translate_y": _translate_y,
+    "rotate": _rotate,
+}
