@@ -1,0 +1,1 @@
+"""Training: the learner, its checkpoints, the loop and its saved state, optimizers, schedules and loggers."""

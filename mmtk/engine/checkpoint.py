@@ -1,0 +1,161 @@
+"""A learner on disk: one folder with its weights, how it is built, and every file that building it reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmtk.engine.folders import whole_folder
+from mmtk.engine.learner import Learner
+from mmtk.engine.weights import load_weights, save_weights
+from mmtk.errors import CheckpointError, RecipeError
+from mmtk.recipe.build import blueprint, from_plain, to_plain
+from mmtk.types import ComponentNode
+
+if TYPE_CHECKING:
+    from mmtk.registry import Registry
+
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "learner.json"
+FILES = "files"
+_FORMAT = 1
+_COPIED = "checkpoint:"  # marks a path inside the checkpoint's folder
+
+
+@dataclass(frozen=True)
+class LearnerNodes:
+    """The recipe nodes a learner was built from, its inputs given as paths."""
+
+    model: ComponentNode
+    heads: Mapping[str, ComponentNode]
+
+
+def save_learner(learner: Learner, nodes: LearnerNodes, folder: Path) -> None:
+    """Write ``learner`` to ``folder``, self-contained; it appears whole or not at all.
+
+    Args:
+        learner: its ``state_dict`` is written; tied tensors once.
+        nodes: how it was built. Every file or folder they name is copied along.
+        folder: replaced if it is there.
+    """
+    with whole_folder(folder) as partial:
+        files = _Files(partial / FILES)
+        plain = {
+            "format": _FORMAT,
+            "model": to_plain(_map_paths(nodes.model, files.take)),
+            "heads": {name: to_plain(_map_paths(node, files.take)) for name, node in nodes.heads.items()},
+        }
+        (partial / DESCRIPTION).write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        save_weights(learner, partial / WEIGHTS)
+
+
+def load_nodes(folder: Path, registry: Registry) -> LearnerNodes:
+    """Read how the learner in ``folder`` is built; the paths in the result lie in ``folder``.
+
+    Raises:
+        CheckpointError: the folder or a file of it is missing or damaged, or a component is not installed.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: there is no such checkpoint folder")
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: no checkpoint, {DESCRIPTION} is missing")
+    try:
+        plain = json.loads(path.read_text("utf-8"))
+        version, model, heads = plain["format"], plain["model"], dict(plain["heads"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from error
+    if version != _FORMAT:
+        raise CheckpointError(
+            f"{path}: written in format {version}, and this version of mmtk reads {_FORMAT}"
+        )
+    try:
+        return LearnerNodes(
+            model=from_plain("model", _locate(model, folder), registry),
+            heads={name: from_plain("head", _locate(head, folder), registry) for name, head in heads.items()},
+        )
+    except RecipeError as error:
+        raise CheckpointError(f"{path}: the learner can't be rebuilt here: {error}") from error
+
+
+def build_learner(nodes: LearnerNodes, registry: Registry) -> Learner:
+    """Build the model and, on it, the heads, with the random weights that their constructors draw."""
+    model = blueprint(nodes.model, registry, {}).build()
+    heads = {name: blueprint(node, registry, {}).build(model=model) for name, node in nodes.heads.items()}
+    return Learner(model, heads)
+
+
+def load_learner(folder: Path, registry: Registry, device: str = "cpu") -> Learner:
+    """Rebuild the learner in ``folder`` on ``device``, in evaluation mode.
+
+    Raises:
+        CheckpointError: something is missing, damaged or doesn't fit; names the tensor and both shapes.
+    """
+    learner = build_learner(load_nodes(folder, registry), registry)
+    load_weights(learner, folder / WEIGHTS)
+    return learner.to(device).eval()
+
+
+class _Files:
+    """Copies the files that nodes name into one folder, each once, under names that don't collide."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: dict[Path, str] = {}
+
+    def take(self, path: Path) -> Path:
+        source = path.resolve()
+        if source not in self._names:
+            self._names[source] = self._copy(source)
+        return Path(f"{_COPIED}{FILES}/{self._names[source]}")
+
+    def _copy(self, source: Path) -> str:
+        taken = set(self._names.values())
+        name, number = source.name, 2
+        while name in taken:
+            name, number = f"{source.stem}-{number}{source.suffix}", number + 1
+        self._folder.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, self._folder / name)
+        elif source.is_file():
+            shutil.copyfile(source, self._folder / name)
+        else:
+            raise CheckpointError(f"{source}: the learner was built from this file, and it is gone")
+        return name
+
+
+def _map_paths(value: Any, change: Callable[[Path], Path]) -> Any:
+    """Return ``value``, a node or anything inside one, with every path changed."""
+    if isinstance(value, Path):
+        return change(value)
+    if isinstance(value, ComponentNode):
+        return dataclasses.replace(value, keys=_map_paths(value.keys, change))
+    if isinstance(value, Mapping):
+        return {key: _map_paths(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_map_paths(item, change) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = (field.name for field in dataclasses.fields(value))
+        return dataclasses.replace(
+            value, **{name: _map_paths(getattr(value, name), change) for name in fields}
+        )
+    return value
+
+
+def _locate(value: Any, folder: Path) -> Any:
+    """Turn the marked paths inside plain data into absolute ones."""
+    if isinstance(value, str) and value.startswith(_COPIED):
+        path = folder.absolute() / value.removeprefix(_COPIED)
+        if not path.exists():
+            raise CheckpointError(f"{path}: missing from the checkpoint")
+        return str(path)
+    if isinstance(value, dict):
+        return {key: _locate(item, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_locate(item, folder) for item in value]
+    return value

@@ -1,0 +1,37 @@
+"""The engine's components, as the host's own plugin lists them."""
+
+from __future__ import annotations
+
+from mmtk.registry import Component
+
+
+def _component(kind: str, name: str, factory: str, config: str, summary: str) -> Component:
+    return Component(kind, name, f"mmtk.engine.{factory}", f"mmtk.engine.configs:{config}", summary)
+
+
+COMPONENTS: list[Component] = [
+    _component("stage", "train", "train:TrainStage", "TrainConfig", "trains a model with its heads"),
+    _component(
+        "optimizer", "adamw", "optimizers:AdamW", "AdamWConfig", "AdamW, with no-decay groups as an option"
+    ),
+    _component(
+        "schedule",
+        "warmup_cosine",
+        "schedules:WarmupCosine",
+        "WarmupCosineConfig",
+        "warm-up, then a cosine by step",
+    ),
+    _component(
+        "schedule", "blip_step", "schedules:BlipStep", "BlipStepConfig", "BLIP's pre-training: decay by epoch"
+    ),
+    _component(
+        "schedule",
+        "cosine_epochs",
+        "schedules:CosineEpochs",
+        "CosineEpochsConfig",
+        "BLIP's fine-tuning: cosine by epoch",
+    ),
+    _component("schedule", "constant", "schedules:Constant", "ConstantConfig", "the peak rate throughout"),
+    _component("logger", "jsonl", "loggers:JsonLines", "JsonLinesConfig", "figures to metrics.jsonl"),
+    _component("logger", "tensorboard", "loggers:TensorBoard", "TensorBoardConfig", "figures to TensorBoard"),
+]

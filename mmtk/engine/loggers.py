@@ -1,0 +1,75 @@
+"""Where a run's figures go.
+
+Beside ``log`` and ``close``, a logger may have ``rewind(step)``: the engine calls it first, with the step that
+a resumed run goes on after, or 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+METRICS = "metrics.jsonl"
+
+
+class JsonLines:
+    """One JSON object per logged step in ``folder/metrics.jsonl``, with ``step`` and the figures."""
+
+    def __init__(self, *, folder: Path) -> None:
+        self._path = folder / METRICS
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def rewind(self, step: int) -> None:
+        """Forget the lines after ``step``: a killed try wrote them, and the resumed one writes them again."""
+        self._file.close()
+        kept = [line for line in self._path.read_text("utf-8").splitlines() if _step_of(line) <= step]
+        partial = self._path.with_name(f".{self._path.name}.partial")
+        partial.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        partial.replace(self._path)
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **figures}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinity for a line that a kill cut short."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+class TensorBoard:
+    """Scalars in ``folder/tensorboard``."""
+
+    def __init__(self, *, folder: Path) -> None:
+        self._folder = folder / "tensorboard"
+        self._purge_step: int | None = None
+        self._writer: SummaryWriter | None = None
+
+    def rewind(self, step: int) -> None:
+        """Make TensorBoard hide what a killed try logged after ``step``."""
+        if self._folder.exists():
+            self._purge_step = step + 1
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder), purge_step=self._purge_step)
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
