@@ -15,7 +15,7 @@ PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "
 HOST_FILES = sorted((ROOT / "mmtk").rglob("*.py"))
 PLUGIN_FILES = sorted(path for name in PLUGINS for path in (ROOT / "plugins" / name).rglob("*.py"))
 
-# What a plugin may import beside mmtk.api. The runner, the commands and the recipe's checks are the host's own.
+# What a plugin may import. The runner, the commands and the checks of recipes are the host's own.
 PUBLIC = {
     "mmtk.api",
     "mmtk.config",
