@@ -74,8 +74,13 @@ class Tokenizer(Protocol):
 class ImageEncoding(Protocol):
     """Images as a model holds them; what is derived from them is computed once, when first asked for."""
 
-    embeds: Tensor  # (B, N, D)
-    features: Tensor  # (B, E), unit norm
+    @property
+    def embeds(self) -> Tensor:
+        """``(B, N, D)``."""
+
+    @property
+    def features(self) -> Tensor:
+        """``(B, E)``, unit norm."""
 
     def __len__(self) -> int: ...
 
@@ -88,7 +93,10 @@ class TextEncoding(Protocol):
 
     ids: Tensor  # (T, L) int64, starts with [CLS]
     mask: Tensor  # (T, L) bool
-    features: Tensor  # (T, E), unit norm
+
+    @property
+    def features(self) -> Tensor:
+        """``(T, E)``, unit norm."""
 
     def __len__(self) -> int: ...
 
@@ -121,10 +129,18 @@ class ForwardContext(Protocol):
     batch: Batch
     state: StepState
     model: Any
-    image: ImageEncoding
-    text: TextEncoding
-    momentum_keys: MomentumKeys | None
-    similarities: Similarities
+
+    @property
+    def image(self) -> ImageEncoding: ...
+
+    @property
+    def text(self) -> TextEncoding: ...
+
+    @property
+    def momentum_keys(self) -> MomentumKeys | None: ...
+
+    @property
+    def similarities(self) -> Similarities: ...
 
 
 class Head(Protocol):

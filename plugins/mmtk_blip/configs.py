@@ -50,7 +50,7 @@ class TimmVitConfig:
     drop_path: Probability = 0.0
     """Stochastic depth at the last layer, rising linearly from 0 at the first."""
     stem: Literal["patch", "conv"] = "patch"
-    """Patch embedding: one linear map a patch, or stride-2 3×3 convolutions, which learn faster on small sets."""
+    """Patch embedding: one linear map a patch, or stride-2 convolutions, which learn faster on small sets."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.name is not None:
@@ -218,8 +218,8 @@ class LabelSmoothingConfig:
     """Mass spread evenly over all classes."""
 
 
-def _default(config: object, name: str) -> object:
-    return next(field.default for field in dataclasses.fields(type(config)) if field.name == name)  # type: ignore[arg-type]
+def _default(config: TimmVitConfig, name: str) -> object:
+    return next(field.default for field in dataclasses.fields(config) if field.name == name)
 
 
 def _key(component: object, name: str) -> object:

@@ -18,7 +18,7 @@ class StepDecoder(Protocol):
     """A decoder that remembers the tokens it was given."""
 
     def advance(self, ids: Tensor) -> Tensor:
-        """Take the tokens ``(R, L)`` that follow those given before; return the next token's logits ``(R, V)``."""
+        """Take the next tokens ``(R, L)`` and return the logits ``(R, V)`` of the one after them."""
 
     def reorder(self, index: Tensor) -> None:
         """Go on with the remembered rows at ``index`` ``(R',)``."""
@@ -34,7 +34,7 @@ def sample(
         prompt: ``(B, L)`` int64, what every row starts with.
         decoding: lengths, penalties and the method.
         end_id: the token that ends a caption.
-        generator: CPU generator, needed by ``nucleus``. Row ``i`` draws the same numbers whatever the others write.
+        generator: CPU generator, needed by ``nucleus``. What a row draws doesn't depend on what others write.
     """
     choose = _nucleus(prompt, decoding, generator) if decoding.method == "nucleus" else _likeliest
     ids = new = prompt
@@ -53,9 +53,9 @@ def sample(
 def beam_search(decoder: StepDecoder, prompt: Tensor, decoding: Decoding, end_id: int) -> list[list[int]]:
     """Keep the ``k`` likeliest beginnings of each row; return the end with the best mean log-probability.
 
-    The mean is over all tokens, the prompt's too, and a row is done when no running beam can beat its ``k`` ended
-    ones: transformers 4.15, which the public BLIP results were made with. As there, the repetition penalty
-    works on log-probabilities.
+    The mean is over all tokens, the prompt's too, and a row is done when it has ``k`` ended captions and no
+    running beam beats them: as in transformers 4.15, which the public BLIP results were made with. As there,
+    the repetition penalty works on log-probabilities.
 
     Args:
         decoder: where nothing was decoded yet.
@@ -81,7 +81,7 @@ def beam_search(decoder: StepDecoder, prompt: Tensor, decoding: Decoding, end_id
         best, place = totals.topk(2 * beams, dim=1)
         beam, token = place // vocab_size, place % vocab_size
         ends = token == end_id
-        candidates = ids.gather(1, beam[:, :, None].expand(-1, -1, length))
+        candidates = _take(ids, beam)
         closing = (best / length).masked_fill(~ends | done[:, None], -torch.inf)[:, :beams]
         ended_scores, ended_ids = _keep_best(ended_scores, ended_ids, closing, candidates[:, :beams], end_id)
         done |= ended_scores[:, -1] >= best[:, 0] / length
@@ -89,7 +89,7 @@ def beam_search(decoder: StepDecoder, prompt: Tensor, decoding: Decoding, end_id
             break
         scores, kept = best.masked_fill(ends, -torch.inf).topk(beams, dim=1)
         token = token.gather(1, kept)
-        ids = torch.cat((candidates.gather(1, kept[:, :, None].expand(-1, -1, length)), token[:, :, None]), dim=2)
+        ids = torch.cat((_take(candidates, kept), token[:, :, None]), dim=2)
         decoder.reorder((first_rows * running + beam.gather(1, kept)).flatten())
         new = token.flatten()[:, None]
     else:
@@ -105,7 +105,12 @@ def _keep_best(
     padding = ids.new_full((*new_ids.shape[:2], ids.shape[2] - new_ids.shape[2]), end_id)
     all_ids = torch.cat((ids, torch.cat((new_ids, padding), dim=2)), dim=1)
     kept_scores, kept = torch.cat((scores, new_scores), dim=1).topk(scores.shape[1], dim=1)
-    return kept_scores, all_ids.gather(1, kept[:, :, None].expand(-1, -1, ids.shape[2]))
+    return kept_scores, _take(all_ids, kept)
+
+
+def _take(ids: Tensor, index: Tensor) -> Tensor:
+    """Of captions ``(B, n, L)`` the ones at ``index`` ``(B, m)``."""
+    return ids.gather(1, index[:, :, None].expand(-1, -1, ids.shape[2]))
 
 
 def _constrained(scores: Tensor, ids: Tensor, length: int, decoding: Decoding, end_id: int) -> Tensor:
@@ -133,7 +138,8 @@ def _nucleus(
     draws = torch.rand(len(prompt), decoding.max_length, generator=generator).to(prompt.device)
 
     def choose(scores: Tensor, length: int) -> Tensor:
-        masses, order = torch.softmax(scores.float() / decoding.temperature, dim=-1).sort(dim=-1, descending=True)
+        masses = torch.softmax(scores.float() / decoding.temperature, dim=-1)
+        masses, order = masses.sort(dim=-1, descending=True)
         reached = masses.cumsum(-1)
         size = (reached - masses < decoding.top_p).sum(-1, keepdim=True)
         mass = reached.gather(1, size - 1)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import timm
 import torch
+from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mmtk.api import RecipeError
 
 VIT_NORM_EPS = 1e-6
+# What timm's networks raise at options they don't have.
+_REFUSALS = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 class ConvStem(nn.Module):
@@ -28,11 +32,11 @@ class ConvStem(nn.Module):
     ) -> None:
         super().__init__()
         halvings = int(math.log2(patch_size))
-        assert 2**halvings == patch_size, f"a convolutional stem halves the picture; {patch_size} is no power of two"
+        assert 2**halvings == patch_size, f"patch size {patch_size} is no power of two"
         self.num_patches = (img_size // patch_size) ** 2
         widths = [in_chans, *(embed_dim // 2 ** (halvings - 1 - step) for step in range(halvings))]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [
                 nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(after),
@@ -60,7 +64,7 @@ class TimmViT(nn.Module):
         Raises RecipeError when the pictures have another size than the encoder was built for.
         """
         if images.shape[-2:] != self._image_size:
-            given, built = ("×".join(map(str, size)) for size in (images.shape[-2:], self._image_size))
+            given, built = ("x".join(map(str, size)) for size in (images.shape[-2:], self._image_size))
             raise RecipeError(f"timm_vit takes pictures of {built} (image_size), but the data gives {given}")
         return self.vit.forward_features(images)
 
@@ -83,7 +87,6 @@ def timm_vit(
     """
     if name is not None:
         return TimmViT(_named_vit(name, image_size, drop_path), image_size)
-    stem_option = {"embed_layer": ConvStem} if stem == "conv" else {}
     vit = VisionTransformer(
         img_size=image_size,
         patch_size=patch_size,
@@ -94,7 +97,7 @@ def timm_vit(
         mlp_ratio=mlp_ratio,
         drop_path_rate=drop_path,
         norm_layer=partial(nn.LayerNorm, eps=VIT_NORM_EPS),
-        **stem_option,
+        embed_layer=ConvStem if stem == "conv" else PatchEmbed,
     )
     return TimmViT(vit, image_size)
 
@@ -141,12 +144,12 @@ def timm_features(
         options["drop_path_rate"] = drop_path
     try:
         network = timm.create_model(name, features_only=True, out_indices=(out_index,), **options)
-    except (AssertionError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+    except _REFUSALS as error:
         raise RecipeError(
-            f"timm_features: timm's {name!r} gives no feature map {out_index} with output stride {output_stride}: "
-            f"{type(error).__name__} {error}"
+            f"timm_features: timm's {name!r} gives no feature map {out_index} with output stride "
+            f"{output_stride}: {type(error).__name__} {error}"
         ) from error
-    (channels,) = network.feature_info.channels()
+    (channels,) = network.feature_info.channels()  # type: ignore[operator, union-attr]
     return TimmFeatures(network, channels, width)
 
 

@@ -12,7 +12,7 @@ INITIAL_STD = 0.02
 
 
 class TextEmbeddings(nn.Module):
-    """Learned word and position embeddings, their sum normalised. BERT's segment embeddings are left out, as in BLIP."""
+    """Learned word and position embeddings, summed and normalised; as in BLIP, none for segments."""
 
     def __init__(self, vocab_size: int, width: int, max_positions: int, dropout: float) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class FeedForward(nn.Module):
 
 
 class WordPrediction(nn.Module):
-    """BERT's prediction head: dense, GELU, LayerNorm, then the word embeddings as output weights and a bias."""
+    """BERT's prediction head: dense, GELU, LayerNorm, the word embeddings as output weights, bias."""
 
     def __init__(self, width: int, vocab_size: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class WordPrediction(nn.Module):
 
 
 def initialise_as_bert(module: nn.Module) -> None:
-    """Draw weights of linear layers and embeddings from N(0, 0.02²) and zero the biases (BERT, appendix A.2)."""
+    """Draw weights of linear layers and embeddings from N(0, 0.02²) and zero the biases, as BERT does."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             nn.init.normal_(part.weight, std=INITIAL_STD)

@@ -36,7 +36,7 @@ class FeatureTowers(nn.Module):
         self.text_projection = text_projection
 
     def forward(self, images: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Images ``(B, 3, H, W)``, ids and mask ``(T, L)`` to unit-norm features ``(B, E)`` and ``(T, E)``."""
+        """Images ``(B, 3, H, W)``, ids and mask ``(T, L)`` to unit-norm ``(B, E)`` and ``(T, E)``."""
         return (
             _features(self.image_projection, self.image_encoder(images)),
             _features(self.text_projection, self.text_encoder(ids, mask)),

@@ -6,7 +6,7 @@ Shapes: ``R`` texts, ``L`` text tokens, ``B`` images, ``N`` image tokens, ``D`` 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ Side = Literal["encoder", "decoder"]
 Sharing = Literal["all", "all_but_sa", "all_but_ca", "none"]
 Cache = Sequence[KeysValues]
 
-# What encoder and decoder share beside the embeddings: self-attention, cross-attention, feed-forward (BLIP table 3).
+# Whether encoder and decoder share self-attention, cross-attention and feed-forward blocks (BLIP table 3).
 SHARED: dict[str, tuple[bool, bool, bool]] = {
     "all": (True, True, True),
     "all_but_sa": (False, True, True),
@@ -28,7 +28,7 @@ SHARED: dict[str, tuple[bool, bool, bool]] = {
 
 
 class Decoded(NamedTuple):
-    """What a decoder pass returns: states ``(R, L, D)`` and per layer the self-attention's keys and values."""
+    """States ``(R, L, D)`` and, per layer, the keys and values of self-attention."""
 
     states: Tensor
     cache: list[KeysValues]
@@ -37,10 +37,12 @@ class Decoded(NamedTuple):
 class TextEncoder(nn.Module):
     """The bidirectional text-only mode, as a module of its own.
 
-    It holds the transformer's embeddings, encoder self-attention and feed-forward blocks themselves, not copies.
+    It holds the transformer's own embeddings, self-attention and feed-forward blocks, not copies.
     """
 
-    def __init__(self, embeddings: TextEmbeddings, self_attention: nn.ModuleList, feed_forward: nn.ModuleList) -> None:
+    def __init__(
+        self, embeddings: TextEmbeddings, self_attention: nn.ModuleList, feed_forward: nn.ModuleList
+    ) -> None:
         super().__init__()
         self.embeddings = embeddings
         self.self_attention = self_attention
@@ -119,7 +121,7 @@ class TextTransformer(nn.Module):
 
     def image_keys_values(self, embeds: Tensor, side: Side) -> list[KeysValues]:
         """Image tokens ``(B, N, image_width)`` to the keys and values of each layer's cross-attention."""
-        return [block.keys_values(embeds) for block in self._cross_attention(side)]
+        return [cast(CrossAttention, block).keys_values(embeds) for block in self._cross_attention(side)]
 
     def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Text-only mode: ids ``(R, L)`` int64 and mask ``(R, L)`` bool to states ``(R, L, D)``."""
@@ -146,13 +148,14 @@ class TextTransformer(nn.Module):
         """
         assert cache is None or ids.shape[1] == 1, "a cached decoder takes one token at a time"
         states = self.embeddings(ids, offset=cache[0].keys.shape[2] if cache else 0)
-        presents = []
+        presents: list[KeysValues] = []
+        pasts: Sequence[KeysValues | None] = cache or [None] * self.depth
         blocks = zip(
             self.decoder_self_attention or self.self_attention,
             self._cross_attention("decoder"),
             self.decoder_feed_forward or self.feed_forward,
             image,
-            cache or [None] * self.depth,
+            pasts,
             strict=True,
         )
         for attention, cross_attention, feed_forward, keys_values, past in blocks:
@@ -172,5 +175,5 @@ def reorder_cache(cache: Cache, index: Tensor) -> list[KeysValues]:
 
 
 def first_token_replaced(ids: Tensor, token: int) -> Tensor:
-    """A copy of ``ids`` ``(R, L)`` that starts with ``token``: BLIP marks the mode there ([CLS], [ENC], [DEC])."""
+    """A copy of ``ids`` ``(R, L)`` that starts with ``token``: [CLS], [ENC] or [DEC] names the mode."""
     return torch.cat((torch.full_like(ids[:, :1], token), ids[:, 1:]), dim=1)

@@ -29,7 +29,7 @@ class WordPiece:
     """
 
     def __init__(self, vocabulary: Sequence[str], *, lowercase: bool = True, max_length: int = 30) -> None:
-        self.vocabulary = [*vocabulary, *(token for token in (DECODE, ENCODE) if token not in set(vocabulary))]
+        self.vocabulary = [*vocabulary, *(token for token in (DECODE, ENCODE) if token not in vocabulary)]
         ids = {token: index for index, token in enumerate(self.vocabulary)}
         self.vocab_size = len(self.vocabulary)
         self.max_length = max_length
@@ -42,7 +42,7 @@ class WordPiece:
         self._decoder = decoders.WordPiece()
 
     def __call__(self, texts: Sequence[str], *, end: bool = True) -> tuple[Tensor, Tensor]:
-        """Return ids ``(T, L)`` int64, starting with [CLS] and padded on the right, and mask ``(T, L)`` bool."""
+        """Return ids ``(T, L)`` int64, [CLS] first, padded on the right, and mask ``(T, L)`` bool."""
         room = self.max_length - (2 if end else 1)
         closing = [self.end_id] if end else []
         encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
@@ -54,7 +54,8 @@ class WordPiece:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of one sequence, special tokens left out."""
-        return self._decoder.decode([self.vocabulary[index] for index in ids if index not in self._special_ids])
+        tokens = [self.vocabulary[index] for index in ids if index not in self._special_ids]
+        return self._decoder.decode(tokens)
 
     def save(self, folder: Path) -> None:
         """Write the vocabulary into ``folder``."""
@@ -93,5 +94,5 @@ def read_vocabulary(path: Path) -> list[str]:
         first_line[token] = number
     missing = [token for token in REQUIRED if token not in first_line]
     if missing:
-        raise DataError(f"vocabulary {path}: lacks {', '.join(missing)}; a BERT vocabulary has {', '.join(REQUIRED)}")
+        raise DataError(f"vocabulary {path}: lacks {', '.join(missing)}, which a BERT vocabulary has")
     return lines

@@ -68,8 +68,8 @@ def train_vocabulary(
 ) -> list[str]:
     """Return a WordPiece vocabulary: special tokens, characters, then pieces in the order they were merged.
 
-    The same texts in the same order give the same vocabulary. All characters (up to 1,000, the most frequent) are
-    kept, so a ``vocab_size`` below their number is exceeded.
+    The same texts give the same vocabulary. Characters are kept whatever ``vocab_size`` says, the 1,000 most
+    frequent ones.
     """
     texts = list(texts)
     alphabet = _alphabet(texts, lowercase)
@@ -80,8 +80,8 @@ def train_vocabulary(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
         show_progress=False,
-        # The trainer numbers continued characters in the order of a randomly seeded hash map and breaks ties by
-        # these numbers; naming them beforehand makes its result reproducible.
+        # The trainer numbers continued characters in the order of a randomly seeded hash map and breaks ties
+        # by these numbers; naming them beforehand makes its result reproducible.
         special_tokens=[*SPECIAL, *(CONTINUATION + character for character in alphabet)],
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
@@ -94,6 +94,7 @@ def train_vocabulary(
 
 def _alphabet(texts: Iterable[str], lowercase: bool) -> list[str]:
     clean = normalizer(lowercase)
-    counts = Counter(character for text in texts for character in clean.normalize_str(text) if not character.isspace())
-    ranked = sorted(counts, key=lambda character: (-counts[character], character))
+    counts = Counter(character for text in texts for character in clean.normalize_str(text))
+    visible = [character for character in counts if not character.isspace()]
+    ranked = sorted(visible, key=lambda character: (-counts[character], character))
     return sorted(ranked[:MOST_CHARACTERS])

@@ -10,7 +10,7 @@ from mmtk.api import ForwardContext, HeadOutput, Loss
 
 
 class ItcHead(nn.Module):
-    """Contrast of images and texts against the batch and the queue, with soft targets from the momentum encoder.
+    """Contrast against the batch and the queue, with soft targets from the momentum encoder.
 
     Args:
         loss: of logits ``(B, K)`` and targets ``(B, K)`` that sum to one per row.
@@ -19,7 +19,9 @@ class ItcHead(nn.Module):
         weight: factor on the loss.
     """
 
-    def __init__(self, *, loss: Loss, alpha: float = 0.4, ramp_epochs: float = 2.0, weight: float = 1.0) -> None:
+    def __init__(
+        self, *, loss: Loss, alpha: float = 0.4, ramp_epochs: float = 2.0, weight: float = 1.0
+    ) -> None:
         super().__init__()
         self.loss = loss
         self.alpha = alpha
@@ -39,8 +41,8 @@ class ItcHead(nn.Module):
             + self.loss(similarities.text_to_image, text_targets)
         ) / 2
         metrics = {
-            "itc/alpha": torch.tensor(alpha),
-            "itc/temperature": context.model.temperature.detach().clone(),
+            "alpha": torch.tensor(alpha),
+            "temperature": context.model.temperature.detach().clone(),
         }
         return HeadOutput(self.weight * loss, metrics)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from mmtk.api import ForwardContext, HeadOutput, Loss, NegativeSampler
+from mmtk.api import HeadOutput, Loss, NegativeSampler
+from mmtk_blip.context import MedContext
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
 from mmtk_blip.text_transformer import first_token_replaced
+
+# Entropy of one matching pair to two that don't match: the loss of an answer that ignores its input.
+PRIOR_ENTROPY = math.log(3) - 2 / 3 * math.log(2)
 
 
 class ItmHead(nn.Module):
@@ -18,6 +24,9 @@ class ItmHead(nn.Module):
         loss: of logits ``(3B, 2)`` and classes ``(3B,)``.
         negatives: draws one negative image for each text and one negative text for each image.
         weight: factor on the loss.
+
+    Attributes:
+        chance_loss: what a head stuck at the prior loses with ``cross_entropy``.
     """
 
     def __init__(
@@ -28,9 +37,10 @@ class ItmHead(nn.Module):
         self.loss = loss
         self.negatives = negatives
         self.weight = weight
+        self.chance_loss = weight * PRIOR_ENTROPY
 
-    def forward(self, context: ForwardContext) -> HeadOutput:
-        """Loss over the pairs, then each text with its negative image, then each image with its negative text."""
+    def forward(self, context: MedContext) -> HeadOutput:
+        """Loss over the pairs, each text with its negative image, each image with its negative text."""
         batch, similarities = context.batch, context.similarities
         count = len(batch)
         drawn = self.negatives(
@@ -46,12 +56,13 @@ class ItmHead(nn.Module):
         classes = torch.zeros(3 * count, dtype=torch.long, device=logits.device)
         classes[:count] = 1
         accuracy = (logits.detach().argmax(1) == classes).float().mean()
-        return HeadOutput(self.weight * self.loss(logits, classes), {"itm/accuracy": accuracy})
+        return HeadOutput(self.weight * self.loss(logits, classes), {"accuracy": accuracy})
 
     def match_logits(self, images: ImageEncoding, texts: TextEncoding) -> Tensor:
         """``(T, 2)`` logits of [no match, match], pair by pair.
 
-        ``images`` has as many rows as ``texts``, or a ``k``-th of them: each image then serves ``k`` texts in a row.
+        ``images`` has as many rows as ``texts``, or a ``k``-th of them: each image then serves ``k``
+        consecutive texts.
         """
         model = texts.model
         ids = first_token_replaced(texts.ids, model.tokenizer.encode_id)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmtk.api import Decoding, ForwardContext, HeadOutput, Loss, RecipeError
+from mmtk.api import Decoding, HeadOutput, Loss, RecipeError
 from mmtk_blip.attention import KeysValues
+from mmtk_blip.context import MedContext
 from mmtk_blip.encodings import ImageEncoding
 from mmtk_blip.generation import beam_search, sample
 from mmtk_blip.layers import WordPrediction, initialise_as_bert
@@ -43,16 +44,16 @@ class LmHead(nn.Module):
         self.prompt_ids = tuple(prompt_ids)
         self.weight = weight
 
-    def forward(self, context: ForwardContext) -> HeadOutput:
+    def forward(self, context: MedContext) -> HeadOutput:
         """Mean loss over the tokens after [DEC], padding and prompt left out."""
-        model: Med = context.model
+        model = context.model
         ids = first_token_replaced(context.text.ids, model.tokenizer.decode_id)
         states = model.text_transformer.decode(ids, context.image.keys_values("decoder")).states
         predicted = self.predicted(ids, context.text.mask)
         targets = ids[:, 1:][predicted]
         logits = self.logits(model, states[:, :-1][predicted])
         accuracy = (logits.detach().argmax(1) == targets).float().mean()
-        return HeadOutput(self.weight * self.loss(logits, targets), {"lm/accuracy": accuracy})
+        return HeadOutput(self.weight * self.loss(logits, targets), {"accuracy": accuracy})
 
     def predicted(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Which of the tokens after the first count: ``(B, L)`` ids and mask to ``(B, L - 1)`` bool."""
