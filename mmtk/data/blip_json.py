@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmtk.data.texts import drop_blank
 from mmtk.errors import DataError, SampleError
 from mmtk.types import Quarantined, RawSample
 
@@ -94,10 +95,7 @@ def parse_item(item: Any) -> tuple[str, tuple[str, ...]]:
     texts = captions if isinstance(captions, list) else [captions]
     if not all(isinstance(text, str) for text in texts):
         raise DataError("bad item: 'caption' must be a string or a list of strings")
-    texts = [text for text in texts if text.strip()]
-    if not texts:
-        raise DataError("empty text")
-    return image, tuple(texts)
+    return image, drop_blank(texts)
 
 
 def _free_key(image: Path, index: int, taken: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""Brightness, contrast, saturation, hue and grey as one colour matrix, so that a picture is gone over once."""
+"""Brightness, contrast, saturation, hue and grey as one colour matrix, in one pass over the picture."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FROM_YIQ = np.linalg.inv(TO_YIQ)
 
 
 def jitter_matrix(image: Image.Image, jitter: ColorJitter, grey: bool, draws: Draws) -> tuple[float, ...]:
-    """Draw a colour change and return it as the 12 numbers that ``Image.convert`` takes: three rows of
-    ``(red, green, blue, offset)``. The steps are brightness, contrast, saturation, hue, grey; values are clipped
-    once, after all of them.
+    """Draw a colour change: brightness, contrast, saturation, hue, grey, clipped once after all of them.
+
+    Returns the 12 numbers that ``Image.convert`` takes: three rows of ``(red, green, blue, offset)``.
     """
     matrix, offset = np.eye(3), 0.0
     if jitter.brightness:

@@ -62,6 +62,10 @@ class ColorJitter:
     """greatest turn of the colour circle either way, in full turns"""
 
 
+BLIP_RANDAUGMENT = RandAugment()
+NO_COLOR_JITTER = ColorJitter()
+
+
 @dataclass(frozen=True, kw_only=True)
 class BlipTrainConfig:
     """BLIP's training augmentation, with further knobs (off by default) for small data."""
@@ -74,9 +78,9 @@ class BlipTrainConfig:
     """width to height of a crop, before it is made square"""
     flip: bool = True
     """mirror every other picture; turn it off where captions say left and right"""
-    randaugment: RandAugment = RandAugment()
+    randaugment: RandAugment = BLIP_RANDAUGMENT
     """BLIP's ten operations; BLIP §4.1 uses 2 of them at magnitude 5"""
-    color_jitter: ColorJitter = ColorJitter()
+    color_jitter: ColorJitter = NO_COLOR_JITTER
     """brightness, contrast, saturation and hue"""
     grayscale_probability: Annotated[float, Range(0, 1)] = 0.0
     """chance that a picture loses its colours"""
@@ -135,6 +139,9 @@ class ImageLimits:
     """greatest number of pixels, against decompression bombs"""
 
 
+DEFAULT_LIMITS = ImageLimits()
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """One dataset of a mixture."""
@@ -159,8 +166,10 @@ class DataConfig:
     """pairs per batch"""
     workers: Annotated[int, Range(0, None)] = 0
     """threads that read ahead; 0 reads when a batch is asked for. The batches don't depend on it."""
-    limits: ImageLimits = ImageLimits()
+    limits: ImageLimits = DEFAULT_LIMITS
     """which pictures are quarantined"""
+    cache_decoded: bool = False
+    """keep every decoded picture in memory (12 KB each at 64x64): worth it for small pictures only"""
 
     def check(self) -> Iterator[tuple[str, str]]:
         if not self.sources:
@@ -181,5 +190,5 @@ class EvaluationDataConfig:
     """pairs per batch"""
     workers: Annotated[int, Range(0, None)] = 0
     """threads that read ahead; 0 reads when a batch is asked for. The batches don't depend on it."""
-    limits: ImageLimits = ImageLimits()
+    limits: ImageLimits = DEFAULT_LIMITS
     """which pictures are quarantined"""

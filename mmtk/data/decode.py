@@ -8,14 +8,14 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from mmtk.data.configs import ImageLimits
+from mmtk.data.configs import DEFAULT_LIMITS, ImageLimits
 from mmtk.errors import DataError
 
 # Pillow warns of pictures beyond 89 megapixels when it opens them; max_pixels deals with them instead.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def decode_image(data: bytes, limits: ImageLimits = ImageLimits()) -> Image.Image:  # noqa: B008 (frozen)
+def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
     """Decode the first frame: upright by its EXIF orientation, transparency flattened on white.
 
     Returns an image of mode RGB. Raises DataError when the data is no image, damaged, truncated or outside

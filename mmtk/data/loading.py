@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from mmtk.data.configs import ImageLimits
@@ -24,6 +25,15 @@ class Loaded(NamedTuple):
     text: str
 
 
+class Decoded(NamedTuple):
+    """A sample after what is the same each time it is drawn."""
+
+    key: str
+    image_id: str
+    image: Image.Image
+    texts: tuple[str, ...]
+
+
 class Loader:
     """Reads, cleans, decodes and transforms the samples of one reader. Safe to share between threads."""
 
@@ -33,11 +43,13 @@ class Loader:
         image_transform: ImageTransform,
         text_transform: TextTransform,
         limits: ImageLimits,
+        cache_decoded: bool = False,
     ) -> None:
         self.reader = reader
         self.image_transform = image_transform
         self.text_transform = text_transform
         self.limits = limits
+        self._cache: dict[int, Decoded] | None = {} if cache_decoded else None
 
     def load(self, index: int, generator: torch.Generator, *, draw_text: bool) -> Loaded:
         """Load one sample.
@@ -49,16 +61,24 @@ class Loader:
 
         Raises SampleError when no text is left or the image can't be used.
         """
+        decoded = self._decoded(index)
+        choices = len(decoded.texts) if draw_text else 1
+        choice = int(torch.randint(choices, (), generator=generator)) if choices > 1 else 0
+        image = self.image_transform(decoded.image, generator)
+        return Loaded(decoded.key, decoded.image_id, image, decoded.texts[choice])
+
+    def _decoded(self, index: int) -> Decoded:
+        if self._cache is not None and index in self._cache:
+            return self._cache[index]
         sample = self.read(index)
         try:
-            texts = self.texts(sample)
-            choice = (
-                int(torch.randint(len(texts), (), generator=generator)) if draw_text and len(texts) > 1 else 0
-            )
-            image = self.image_transform(decode_image(sample.image, self.limits), generator)
+            image = decode_image(sample.image, self.limits)
+            decoded = Decoded(sample.key, sample.image_id, image, self.texts(sample))
         except DataError as error:
             raise SampleError(str(error), sample.key, sample.location) from error
-        return Loaded(sample.key, sample.image_id, image, texts[choice])
+        if self._cache is not None:
+            self._cache[index] = decoded
+        return decoded
 
     def read(self, index: int) -> RawSample:
         """Read a sample as it is. Raises SampleError when the reader can't."""
@@ -70,7 +90,7 @@ class Loader:
             raise SampleError(str(error), f"sample {index}", "") from error
 
     def texts(self, sample: RawSample) -> tuple[str, ...]:
-        """Return a sample's cleaned texts; those of which nothing is left are skipped. Raises DataError if all are."""
+        """Return the cleaned texts but for those of which nothing is left. Raises DataError without any."""
         texts = []
         refusal = DataError("no text")
         for text in sample.texts:

@@ -13,7 +13,7 @@ from mmtk.types import stable_hash
 
 
 class Draw(NamedTuple):
-    """One place in an epoch: the source, the sample in it, and how often the source was gone through before."""
+    """One place in an epoch: the source, the sample in it, and which pass over the source it belongs to."""
 
     source: int
     sample: int
@@ -37,9 +37,9 @@ class SourceSize:
 class Mixture:
     """Draws from weighted sources, from the seed and the epoch alone.
 
-    A source's samples come in an endless row of shuffled passes, and each epoch takes the next ``weight`` passes
-    of the row: no sample comes a second time before all others came once. The draws of all sources are then
-    shuffled together.
+    A source's samples come in an endless row of shuffled passes, and each epoch takes the next ``weight``
+    passes of the row: no sample comes a second time before all others came once. The draws of all sources are
+    then shuffled together.
     """
 
     def __init__(self, sources: Sequence[SourceSize], seed: int) -> None:

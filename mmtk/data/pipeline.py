@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 import torch
 
-from mmtk.data.configs import DataConfig, EvaluationDataConfig, ImageLimits
+from mmtk.data.configs import DEFAULT_LIMITS, DataConfig, EvaluationDataConfig, ImageLimits
 from mmtk.data.loading import Loaded, Loader, collate
 from mmtk.data.mixture import Draw, Mixture, SourceSize
 from mmtk.data.parallel import ordered_map
@@ -51,8 +51,8 @@ class Built(Generic[Part]):
 class TrainingData:
     """Shuffled, augmented batches of a mixture. Everything depends on the seed, the epoch and the step alone.
 
-    A sample that can't be used is quarantined and another one of its source takes its place, so every batch is
-    full. Only an epoch that is shorter than one batch gives a smaller one.
+    A sample that can't be used is quarantined and another one of its source takes its place, so every batch
+    is full. Only an epoch that is shorter than one batch gives a smaller one.
 
     Attributes:
         steps_per_epoch: batches per epoch.
@@ -79,7 +79,8 @@ class TrainingData:
                 self.quarantine.add(entry)
             if not len(reader):
                 raise DataError(f"source {name!r} holds no usable sample{_first_reason(reader.quarantined)}")
-            self._loaders.append(Loader(reader, image_transform, text_transform, config.limits))
+            loader = Loader(reader, image_transform, text_transform, config.limits, config.cache_decoded)
+            self._loaders.append(loader)
             sizes.append(SourceSize(name, len(reader), source.weight))
         if not sizes:
             raise DataError("no sources to train on")
@@ -92,7 +93,7 @@ class TrainingData:
         return len(self._mixture)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from ``start_step`` on. Raises DataError if a source is all unusable."""
+        """Yield an epoch's batches from ``start_step`` on. Raises DataError if a source is all unusable."""
         draws = self._mixture.epoch(epoch)
         end = min(len(draws), self.steps_per_epoch * self.batch_size)
         first = min(start_step * self.batch_size, end)
@@ -134,8 +135,8 @@ class TrainingData:
 class EvaluationData:
     """Batches of one dataset in its own order; can be iterated over again.
 
-    A batch holds each sample's first text; a sample that can't be used is quarantined and left out, so batches may
-    be shorter, and one of which nothing is left is not yielded.
+    A batch holds each sample's first text. A sample that can't be used is quarantined and left out: a batch
+    may be shorter, and one of which nothing is left is not yielded.
 
     Attributes:
         quarantine: what could not be used so far.
@@ -166,7 +167,7 @@ class EvaluationData:
         *,
         batch_size: int = 64,
         workers: int = 0,
-        limits: ImageLimits | None = None,
+        limits: ImageLimits = DEFAULT_LIMITS,
     ) -> Self:
         """Make one of parts that are built already."""
         return cls(
@@ -176,7 +177,7 @@ class EvaluationData:
                 text_transform=Built(text_transform),
                 batch_size=batch_size,
                 workers=workers,
-                limits=limits or ImageLimits(),
+                limits=limits,
             )
         )
 

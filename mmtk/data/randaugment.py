@@ -25,20 +25,13 @@ def augment(image: Image.Image, config: RandAugment, draws: Draws) -> Image.Imag
     return image
 
 
-def _identity(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    return image
-
-
-def _auto_contrast(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    return ImageOps.autocontrast(image)
-
-
-def _equalize(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    return ImageOps.equalize(image)
+def _plain(function: Callable[[Image.Image], Image.Image]) -> Operation:
+    """An operation that has no strength."""
+    return lambda image, _strength, _sign: function(image)
 
 
 def _enhance(enhancer: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
-    def apply(image: Image.Image, strength: float, sign: float) -> Image.Image:
+    def apply(image: Image.Image, strength: float, _sign: float) -> Image.Image:
         factor = 1.8 * strength + 0.1
         return image if factor == 1 else enhancer(image).enhance(factor)
 
@@ -73,11 +66,11 @@ def _affine(image: Image.Image, coefficients: tuple[float, ...]) -> Image.Image:
 
 
 OPERATIONS: Mapping[str, Operation] = {
-    "identity": _identity,
-    "auto_contrast": _auto_contrast,
+    "identity": _plain(lambda image: image),
+    "auto_contrast": _plain(ImageOps.autocontrast),
     "brightness": _enhance(ImageEnhance.Brightness),
     "sharpness": _enhance(ImageEnhance.Sharpness),
-    "equalize": _equalize,
+    "equalize": _plain(ImageOps.equalize),
     "shear_x": _shear_x,
     "shear_y": _shear_y,
     "translate_x": _translate_x,

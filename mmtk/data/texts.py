@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from mmtk.errors import DataError
 
 # BLIP data/utils.py turns these into spaces in captions.
 PUNCTUATION = re.compile(r"""[.!"()*#:;~]""")
+
+
+def drop_blank(texts: Iterable[str]) -> tuple[str, ...]:
+    """Leave blank texts out. If all are blank one stays: training refuses it, but captioning needs none."""
+    return tuple(text for text in texts if text.strip()) or ("",)
 
 
 class BlipCaption:

@@ -12,7 +12,14 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from mmtk.data.colors import jitter_matrix
-from mmtk.data.configs import CLIP_MEAN, CLIP_STD, ColorJitter, RandAugment
+from mmtk.data.configs import (
+    BLIP_RANDAUGMENT,
+    CLIP_MEAN,
+    CLIP_STD,
+    NO_COLOR_JITTER,
+    ColorJitter,
+    RandAugment,
+)
 from mmtk.data.draws import Draws
 from mmtk.data.randaugment import augment
 
@@ -59,8 +66,8 @@ class BlipTrain:
         scale: tuple[float, float] = (0.2, 1.0),
         ratio: tuple[float, float] = (0.75, 4 / 3),
         flip: bool = True,
-        randaugment: RandAugment = RandAugment(),  # noqa: B008 (frozen)
-        color_jitter: ColorJitter = ColorJitter(),  # noqa: B008 (frozen)
+        randaugment: RandAugment = BLIP_RANDAUGMENT,
+        color_jitter: ColorJitter = NO_COLOR_JITTER,
         grayscale_probability: float = 0.0,
         blur_probability: float = 0.0,
         background: Literal["white", "random"] = "white",
@@ -89,14 +96,14 @@ class BlipTrain:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         image = augment(image, self.randaugment, draws)
         grey = draws.chance(self.grayscale_probability)
-        if grey or self.color_jitter != ColorJitter():
+        if grey or self.color_jitter != NO_COLOR_JITTER:
             image = image.convert("RGB", jitter_matrix(image, self.color_jitter, grey, draws))
         if draws.chance(self.blur_probability):
             image = image.filter(ImageFilter.GaussianBlur(draws.between(0.001, 0.015) * self.size))
         return image
 
     def _crop(self, image: Image.Image, draws: Draws) -> Image.Image:
-        """Cut a random box out of the picture, or, where the box is larger, put the picture into it at random."""
+        """Cut a random box out of the picture or, where the box is larger, put the picture into it."""
         width, height = self._box(image.size, draws)
         left = draws.between(0, image.width - width)
         top = draws.between(0, image.height - height)

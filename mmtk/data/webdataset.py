@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mmtk.data.shards import IMAGE_EXTENSIONS
 from mmtk.data.tar_index import Group, Member, index_shard
+from mmtk.data.texts import drop_blank
 from mmtk.errors import DataError, SampleError
 from mmtk.types import Quarantined, RawSample
 
@@ -157,10 +158,7 @@ def _lines(text: bytes) -> tuple[str, ...]:
         lines = text.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"text is not UTF-8: byte {error.start} of the txt") from error
-    texts = tuple(line for line in lines if line.strip())
-    if not texts:
-        raise DataError("empty text")
-    return texts
+    return drop_blank(lines)
 
 
 def _facts(data: bytes) -> dict[str, Any]:
@@ -180,7 +178,4 @@ def _captions(facts: dict[str, Any]) -> tuple[str, ...]:
     texts = captions if isinstance(captions, list) else [captions]
     if not all(isinstance(text, str) for text in texts):
         raise DataError("bad caption: the json's caption must be a string or a list of strings")
-    texts = [text for text in texts if text.strip()]
-    if not texts:
-        raise DataError("empty text")
-    return tuple(texts)
+    return drop_blank(texts)
