@@ -1,0 +1,1 @@
+"""Retrieval, captioning and filter metrics, and the stages that report them."""

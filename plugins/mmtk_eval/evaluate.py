@@ -1,0 +1,44 @@
+"""The stage that scores a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmtk.api import Blueprint, Metric, StageContext
+from mmtk.data.configs import EvaluationDataConfig
+from mmtk.data.pipeline import EvaluationData
+from mmtk.data.quarantine import Quarantine
+from mmtk.engine.checkpoint import load_learner
+
+
+class EvaluateStage:
+    """Writes ``metrics.json``: a number per SPLIT/METRIC/FIGURE, as ``test/retrieval/text_to_image/r1``."""
+
+    def __init__(
+        self,
+        *,
+        checkpoint: Path,
+        splits: Mapping[str, EvaluationDataConfig],
+        metrics: Mapping[str, Blueprint[Metric]],
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._splits = splits
+        self._metrics = metrics
+
+    def run(self, context: StageContext) -> None:
+        learner = load_learner(self._checkpoint, context.registry, context.device)
+        metrics = {name: blueprint.build() for name, blueprint in self._metrics.items()}
+        figures: dict[str, float] = {}
+        quarantine = Quarantine()
+        for split, config in self._splits.items():
+            data = EvaluationData(config)
+            for name, metric in metrics.items():
+                for figure, value in metric(learner, data, context).items():
+                    figures[f"{split}/{name}/{figure}"] = value
+                context.say(f"{name} on {split} is done")
+            quarantine.extend(data.quarantine.entries)
+        quarantine.write(context.folder / "quarantine.jsonl")
+        text = json.dumps(figures, indent=2, allow_nan=False)
+        (context.folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
