@@ -34,7 +34,7 @@ class Window:
         self._waited += waited
 
     def close(self) -> dict[str, float]:
-        """Return each figure's mean, ``samples_per_second`` and ``data_wait``, the share of it spent waiting."""
+        """Return each figure's mean, ``samples_per_second``, and ``data_wait``: the share of the time."""
         seconds = max(self._clock() - self._started, 1e-9)
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         means["samples_per_second"] = self._samples / seconds

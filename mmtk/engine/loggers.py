@@ -1,7 +1,7 @@
 """Where a run's figures go.
 
-Beside ``log`` and ``close``, a logger may have ``rewind(step)``: the engine calls it first, with the step that
-a resumed run goes on after, or 0.
+Beside ``log`` and ``close``, a logger may have ``rewind(step)``: the engine calls it first, with the step
+that a resumed run goes on after, or 0.
 """
 
 from __future__ import annotations

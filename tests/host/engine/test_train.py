@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+
+from mmtk.data.configs import SourceConfig
+from mmtk.engine.resume import ResumeFolder
+from mmtk.engine.train import TrainStage
+from mmtk.engine.weights import read_weights
+from mmtk.errors import CheckpointError, StageError
+from mmtk.registry import Registry
+from mmtk.stages.context import StageContext
+from tests.host.engine.tiny import ColourReader, NamingHead, TinyModel, part, train_fields
+
+ROOT = Path(__file__).parents[3]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def run(folder: Path, seed: int = 5, **changed: Any) -> list[str]:
+    """Run the stage in ``folder`` and return what it said."""
+    said: list[str] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    registry = cast("Registry", None)  # training reads no checkpoint that has to be rebuilt
+    TrainStage(**train_fields(**changed)).run(
+        StageContext("pretrain", folder, seed, "cpu", registry, said.append)
+    )
+    return said
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_weights(folder / "checkpoint" / "weights.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_times(lines: list[dict[str, float]]) -> list[dict[str, float]]:
+    timed = {"samples_per_second", "data_wait"}
+    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Make the head raise in the given call, once."""
+    calls = 0
+    forward = NamingHead.forward
+
+    def dying(self: NamingHead, context: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            raise Killed
+        return forward(self, context)
+
+    monkeypatch.setattr(NamingHead, "forward", dying)
+
+
+@pytest.fixture(scope="module")
+def through(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("through")
+    run(folder)
+    return folder
+
+
+def test_outputs(through: Path) -> None:
+    assert sorted(path.name for path in through.iterdir()) == [
+        "checkpoint",
+        "metrics.jsonl",
+        "quarantine.jsonl",
+    ]
+    assert sorted(path.name for path in (through / "checkpoint").iterdir()) == [
+        "learner.json",
+        "weights.safetensors",
+    ]
+    assert (through / "quarantine.jsonl").read_text() == ""
+    assert not any("momentum" in name or "twin" in name for name in weights(through))
+
+
+def test_metrics(through: Path) -> None:
+    lines = metrics(through)
+    assert [line["step"] for line in lines] == [3, 4, 6, 8, 9, 12]  # every third, and each epoch's end
+    assert [line["epoch"] for line in lines] == [0.75, 1.0, 1.5, 2.0, 2.25, 3.0]
+    assert set(lines[0]) == {
+        "step",
+        "epoch",
+        "loss",
+        "loss/naming",
+        "loss/noisy",
+        "naming/accuracy",
+        "gradient_norm",
+        "lr",
+        "samples_per_second",
+        "data_wait",
+    }
+    assert lines[-1]["loss/naming"] < lines[0]["loss/naming"]
+    assert all(line["samples_per_second"] > 0 and 0 <= line["data_wait"] <= 1 for line in lines)
+
+
+def test_same_seed_same_weights_other_seed_other_weights(through: Path, tmp_path: Path) -> None:
+    run(tmp_path / "again")
+    run(tmp_path / "other", seed=6)
+    assert same(weights(through), weights(tmp_path / "again"))
+    assert not same(weights(through), weights(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(("killed_at", "goes_on_after"), [(3, None), (4, None), (6, 4), (12, 8)])
+def test_killed_run_ends_with_the_same_bits(
+    through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int, goes_on_after: int | None
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(patch, killed_at)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    assert not (tmp_path / "checkpoint").exists()
+
+    said = run(tmp_path)
+    expected = [] if goes_on_after is None else [f"pretrain: going on after step {goes_on_after} of 12"]
+    assert said == expected
+    assert same(weights(through), weights(tmp_path))
+    assert without_times(metrics(tmp_path)) == without_times(metrics(through))
+    assert not (tmp_path / "resume").exists()
+
+
+def test_saves_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "through", save_every=5, log_every=100)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 7)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", save_every=5, log_every=100)
+    assert run(tmp_path / "killed", save_every=5, log_every=100) == ["pretrain: going on after step 5 of 12"]
+    assert same(weights(tmp_path / "through"), weights(tmp_path / "killed"))
+    lines = without_times(metrics(tmp_path / "killed"))
+    assert [line["step"] for line in lines] == [4, 5, 8, 10, 12]
+    assert lines == without_times(metrics(tmp_path / "through"))
+
+
+def test_killed_after_the_last_step(through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mmtk.engine.train.save_learner", dying)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    assert run(tmp_path) == ["pretrain: going on after step 12 of 12"]
+    assert same(weights(through), weights(tmp_path))
+
+
+def test_quarantine_is_written_and_survives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = train_fields()["data"]
+    broken = part("reader", "colours", ColourReader, broken=7)
+    data = dataclasses.replace(data, sources={"web": SourceConfig(reader=broken)})
+    saved: list[int] = []
+    save = ResumeFolder.save
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            ResumeFolder,
+            "save",
+            lambda self, step, bad: (saved.append(len(list(bad))), save(self, step, bad)),
+        )
+        kill_at(patch, 12)
+        with pytest.raises(Killed):
+            run(tmp_path, data=data)
+    assert saved == [1, 1]
+    said = run(tmp_path, data=data)
+    assert said[-1] == "pretrain: 1 samples quarantined, see quarantine.jsonl"
+    (line,) = (tmp_path / "quarantine.jsonl").read_text().splitlines()
+    assert json.loads(line)["key"] == "sample7"
+
+
+def test_max_steps(tmp_path: Path) -> None:
+    run(tmp_path, max_steps=5)
+    assert [line["step"] for line in metrics(tmp_path)] == [3, 4, 5]
+
+
+def test_max_steps_beyond_the_epochs(through: Path, tmp_path: Path) -> None:
+    run(tmp_path, max_steps=1000)
+    assert same(weights(through), weights(tmp_path))
+
+
+def test_without_momentum(tmp_path: Path) -> None:
+    run(tmp_path, momentum=None, epochs=1)
+    assert metrics(tmp_path)[-1]["step"] == 4
+
+
+def test_non_finite_loss_stops_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"step 2: .*head 'naming' gave (nan|inf)"):
+        run(
+            tmp_path,
+            optimizer=part(
+                "optimizer",
+                "sgd",
+                lambda: lambda named: torch.optim.SGD([parameter for _, parameter in named], lr=1e30),
+            ),
+            schedule=part("schedule", "c", lambda: lambda *_: 1.0),
+        )
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_two_stages_of_one_model_start_alike(tmp_path: Path) -> None:
+    frozen: dict[str, Any] = {"schedule": part("schedule", "off", lambda: lambda *_: 0.0), "epochs": 1}
+    run(tmp_path / "one", **frozen)
+    run(tmp_path / "two", heads={"naming": part("head", "naming", NamingHead)}, **frozen)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(torch.equal(one[name], two[name]) for name in two)
+
+
+def test_init_takes_over_what_fits(through: Path, tmp_path: Path) -> None:
+    said = run(
+        tmp_path,
+        init=through / "checkpoint",
+        heads={
+            "naming": part("head", "naming", NamingHead),
+            "naming_too": part("head", "naming", NamingHead),
+        },
+        schedule=part("schedule", "off", lambda: lambda *_: 0.0),
+        epochs=1,
+    )
+    assert len(said) == 1
+    assert said[0].startswith(f"pretrain: from {through / 'checkpoint'}: ")
+    assert "1 left over (heads.noisy.scale)" in said[0]
+    assert "1 new (heads.naming_too.bias)" in said[0]
+    before, after = weights(through), weights(tmp_path)
+    taken_over = before.keys() & after.keys() - {
+        "model.temperature"
+    }  # which the model clamps before each step
+    assert len(taken_over) == 5
+    assert all(torch.equal(before[name], after[name]) for name in taken_over)
+
+
+def test_init_reports_other_shapes(through: Path, tmp_path: Path) -> None:
+    said = run(
+        tmp_path, init=through / "checkpoint", model=part("model", "tiny", TinyModel, width=3), epochs=1
+    )
+    assert "of another shape (model.image.weight (4, 3) for (3, 3)" in said[0]
+
+
+def test_init_from_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such weights file"):
+        run(tmp_path / "run", init=tmp_path)
+
+
+def test_init_from_something_else_entirely(through: Path, tmp_path: Path) -> None:
+    class Other(TinyModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = TinyModel()
+            del self.image, self.text, self.text_again, self.temperature
+
+    with pytest.raises(CheckpointError, match="nothing in this checkpoint fits the model"):
+        run(tmp_path, init=through / "checkpoint", model=part("model", "other", Other), heads={})
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+import mmtk.engine.trainer as trainer
+from tests.host.engine.test_train import run
+
+step = trainer.Trainer.step
+def slow(self, batch, number):
+    time.sleep(0.05)
+    return step(self, batch, number)
+trainer.Trainer.step = slow
+run(Path(sys.argv[1]), epochs=40, save_every=3)
+"""
+
+
+def test_kill_9_and_resume_give_the_same_bits(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    killed = tmp_path / "killed"
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(killed)], env=environment, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(killed.glob("resume/step-*")):
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    assert list(killed.glob("resume/step-*"))
+    assert not (killed / "checkpoint").exists()
+
+    said = run(killed, epochs=40, save_every=3)
+    assert "going on after step" in said[0]
+    run(tmp_path / "through", epochs=40, save_every=3)
+    assert same(weights(killed), weights(tmp_path / "through"))
+    assert without_times(metrics(killed)) == without_times(metrics(tmp_path / "through"))
