@@ -92,6 +92,8 @@ def parse_item(item: Any) -> tuple[str, tuple[str, ...]]:
     captions = item.get("caption")
     if captions is None:
         raise DataError("no text: no field 'caption'")
+    if captions == []:
+        raise DataError("no text: the list of captions is empty")
     texts = captions if isinstance(captions, list) else [captions]
     if not all(isinstance(text, str) for text in texts):
         raise DataError("bad item: 'caption' must be a string or a list of strings")
