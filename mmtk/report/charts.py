@@ -58,7 +58,7 @@ def new_chart(width: int = 360, height: int = 220) -> tuple[Figure, Axes]:
         axes = figure.add_subplot()
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
-    axes.tick_params(length=0, labelcolor=MUTED, pad=5)
+    axes.tick_params(length=0, color=GRID, labelcolor=MUTED, pad=5)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     return figure, axes
@@ -95,7 +95,8 @@ def _inline(svg: str, alternative: str) -> str:
     assert box, "matplotlib wrote an SVG without a viewBox"
     body = svg[svg.index(">", box.end()) + 1 :]
     body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*">', "<g>", body)  # ids would repeat from chart to chart
+    referred = set(re.findall(r'(?:url\(|href=")#([^)"]+)', body))  # the other ids would repeat on the page
+    body = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in referred else "", body)
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     body = re.sub(r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font-size: \1", body)
     body = re.sub(r' d="([^"]*)"', lambda match: f' d="{_shorter(match[1])}"', body)

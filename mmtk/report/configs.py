@@ -42,7 +42,7 @@ class LossCurvesConfig:
 class MetricTableConfig:
     """Puts evaluations below each other; every row after the first shows its difference to the first."""
 
-    rows: Mapping[str, Annotated[Path, Input("metrics")]]
+    rows: Mapping[str, Annotated[Path, Input("evaluation")]]
     """Name to show and the metrics file (JSON) of an evaluation. The first is the others' baseline."""
     title: str = "Results"
     """Heading of the section."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +65,7 @@ class LossCurves:
             colour = charts.series_colour(slot)
             axes.plot(raw.steps, raw.values, color=colour, linewidth=0.8, alpha=0.3)
             axes.plot(raw.steps, calm, color=colour, linewidth=2.0, solid_capstyle="round")
-            highest = max(highest, *calm[len(calm) // 50 :])
+            highest = max(highest, *calm)
             spoken.append(f"{run} from {figure(calm[0])} to {figure(calm[-1])}")
         reference = self._references.get(name)
         if reference is not None:
@@ -73,6 +73,7 @@ class LossCurves:
             highest = max(highest, reference)
         lowest = axes.get_ylim()[0]
         axes.set_ylim(lowest, max(highest + 0.06 * (highest - lowest), lowest + 1e-6))
+        axes.margins(x=0.01)
         charts.whole_numbers(axes.xaxis)
         charts.label_axes(axes, "step")
         caption = chart_title(name)
@@ -125,11 +126,14 @@ def thinned(curve: Curve, most: int = _MOST_POINTS) -> Curve:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Return the exponential moving average over about a twentieth of the points, corrected for its start."""
-    decay = 1 - 1 / max(1.0, _WINDOW_SHARE * len(values))
-    average, weight, result = 0.0, 0.0, []
-    for value in values:
-        average = decay * average + (1 - decay) * value
-        weight = decay * weight + (1 - decay)
-        result.append(average / weight)
+    """Return the centred moving average over about a twentieth of the values, over fewer near the ends.
+
+    Its window is as wide to the left as to the right, so that it doesn't lag behind a falling loss.
+    """
+    length = len(values)
+    sums = list(accumulate(values, initial=0.0))
+    result = []
+    for place in range(length):
+        reach = min(max(1, round(_WINDOW_SHARE * length / 2)), place, length - 1 - place)
+        result.append((sums[place + reach + 1] - sums[place - reach]) / (2 * reach + 1))
     return result

@@ -28,7 +28,7 @@ class Column:
 
     @property
     def full_label(self) -> str:
-        return f"{self.group}: {self.label}" if self.group else self.label
+        return f"{self.label} ({self.group})" if self.group else self.label
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class MetricTable:
             before, after = first.get(column.name), last.get(column.name)
             if isinstance(before, float) and isinstance(after, float):
                 cell = compared(column, after, before)
-                change = f" ({cell.relative})" if cell.relative else ""
+                change = f", {cell.relative}" if cell.relative else ""
                 return (
-                    f"{self.title}: {column.full_label} is {figure(before)} for {names[0]} and "
-                    f"{cell.value} for {names[-1]}{change}."
+                    f"{self.title}: {column.full_label} of {figure(before)} ({names[0]}) "
+                    f"became {cell.value} ({names[-1]}){change}."
                 )
         return ""
 
@@ -132,6 +132,7 @@ def _verdict(column: Column, change: int | float, difference: str) -> str:
 def read_metrics(path: Path) -> dict[str, Value]:
     """Return the numbers of a metrics file by name; nested objects are named ``outer/inner``.
 
+    Metrics are often written as floats throughout: a whole number above 1 is taken for a count.
     A value that is null or not finite is None: known to be missing. Raises DataError when the file is no
     JSON object.
     """
@@ -149,7 +150,7 @@ def _numbers(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, Value]]:
         elif value is None or (isinstance(value, float) and not math.isfinite(value)):
             found.append((name, None))
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append((name, value))
+            found.append((name, int(value) if value == int(value) and abs(value) > 1 else value))
     return found
 
 
@@ -160,7 +161,11 @@ def columns_of(
     columns = []
     for name in chosen or dict.fromkeys(name for row in rows for name in row):
         *path, leaf = name.split("/")
-        group = "" if chosen.get(name) else ", ".join(label_of(part) for part in path)
+        group = (
+            ""
+            if chosen.get(name)
+            else ", ".join(label_of(part, first=not place) for place, part in enumerate(path))
+        )
         columns.append(Column(name, group, chosen.get(name) or label_of(leaf), name in lower_is_better))
     if chosen:
         return columns

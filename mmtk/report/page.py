@@ -61,11 +61,11 @@ def render_page(title: str, description: str, sections: Sequence[ReportSection],
 
 
 def _anchors(titles: Iterable[str]) -> list[str]:
-    anchors: list[str] = []
+    anchors = ["content", "how-it-was-made"]  # the template's own
     for title in titles:
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
         anchor, copy = slug, 2
         while anchor in anchors:
             anchor, copy = f"{slug}-{copy}", copy + 1
         anchors.append(anchor)
-    return anchors
+    return anchors[2:]

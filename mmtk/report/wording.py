@@ -62,31 +62,25 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-_WORDS = {
-    "auc": "AUC",
-    "bleu": "BLEU",
-    "cider": "CIDEr",
-    "cider_d": "CIDEr-D",
-    "f1": "F1",
-    "ap": "AP",
-    "lr": "Learning rate",
-    "map": "mAP",
-    "roc_auc": "ROC AUC",
-    "rouge_l": "ROUGE-L",
-}
+_NAMES = {"cider": "CIDEr", "cider_d": "CIDEr-D", "map": "mAP", "rouge_l": "ROUGE-L"}
+_ABBREVIATIONS = {"ap", "auc", "f1", "roc"}
 _NUMBERED = (
     (re.compile(r"(?:r|recall)(?:_at_|@)?(\d+)"), "R@"),
     (re.compile(r"bleu[_@]?(\d)"), "BLEU-"),
 )
 
 
-def label_of(name: str) -> str:
-    """Return a metric's name as a person would write it: ``text_to_image`` gives ``Text → image``."""
+def label_of(name: str, first: bool = True) -> str:
+    """Return a metric's name as a person would write it: ``text_to_image`` gives ``Text → image``.
+
+    It begins with a capital when it comes ``first`` in its line.
+    """
     lower = name.lower()
-    if lower in _WORDS:
-        return _WORDS[lower]
+    if lower in _NAMES:
+        return _NAMES[lower]
     for pattern, prefix in _NUMBERED:
         if match := pattern.fullmatch(lower):
             return prefix + match[1]
-    words = name.replace("_to_", " → ").replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
+    words = name.replace("_to_", " → ").replace("_", " ").split()
+    text = " ".join(word.upper() if word.lower() in _ABBREVIATIONS else word for word in words)
+    return text[:1].upper() + text[1:] if first else text

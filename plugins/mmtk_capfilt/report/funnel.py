@@ -33,11 +33,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Step:
-    """A bar of the funnel; its number is the sum of its pieces unless some of them fell out."""
+    """A bar of the funnel; ``note`` says what its pieces don't."""
 
     label: str
     number: int
     pieces: list[Piece]
+    note: str = ""
 
     @property
     def shown(self) -> list[Piece]:
@@ -68,7 +69,7 @@ class FunnelSection:
                 f"{count(counts['kept_synthetic'])} and dropped {count(counts['dropped_synthetic'])} "
                 f"({share(counts['dropped_synthetic'], synthetic)})"
             )
-        return f"{sentence}."
+        return f"{sentence}. The bootstrapped set has {counted(bootstrapped_pairs(counts), 'pair')}."
 
     def css(self) -> str:
         return render("mmtk_capfilt.report", "funnel.css")
@@ -81,6 +82,7 @@ class FunnelSection:
             "funnel.html",
             steps=steps if counts["images"] or counts["candidates"] else [],
             scale=max(1, *(sum(piece.number for piece in step.pieces) for step in steps)),
+            has_human=counts.get("human", 0) > 0,
             has_captions=counts["captioned"] > 0,
         )
 
@@ -92,6 +94,12 @@ def read_funnel(path: Path) -> dict[str, int]:
     if wrong:
         raise DataError(f"{path}: not the funnel of a merge stage: no count named {', '.join(wrong)}")
     return {name: value for name, value in found.items() if isinstance(value, int)}
+
+
+def bootstrapped_pairs(counts: dict[str, int]) -> int:
+    """Return how many pairs the merged dataset has, those written by people included."""
+    chosen = counts["kept_web"] + counts["kept_synthetic"] + counts.get("human", 0)
+    return counts.get("written", chosen)
 
 
 def funnel_steps(counts: dict[str, int]) -> list[Step]:
@@ -108,7 +116,7 @@ def funnel_steps(counts: dict[str, int]) -> list[Step]:
         Step(
             "Images captioned",
             counts["captioned"],
-            [Piece("synthetic", counts["captioned"], "synthetic captions")],
+            [Piece("synthetic", counts["captioned"], "captions")],
         ),
         Step(
             "Candidate texts",
@@ -123,16 +131,17 @@ def funnel_steps(counts: dict[str, int]) -> list[Step]:
         kept, dropped = counts[f"kept_{source}"], counts[f"dropped_{source}"]
         pieces = [Piece(source, kept, "kept"), Piece(f"{source} dropped", dropped, "dropped")]
         steps.append(Step(label, kept + dropped, pieces))
-    human = counts.get("human", 0)
+    human, unusable = counts.get("human", 0), counts.get("unusable", 0)
     steps.append(
         Step(
             "Bootstrapped pairs",
-            counts["kept_web"] + counts["kept_synthetic"] + human,
+            bootstrapped_pairs(counts),
             [
                 Piece("web", counts["kept_web"], "web"),
                 Piece("synthetic", counts["kept_synthetic"], "synthetic"),
                 Piece("human", human, "written by people"),
             ],
+            f"{count(unusable)} of these could not be used" if unusable else "",
         )
     )
     return steps

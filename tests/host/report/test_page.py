@@ -1,0 +1,106 @@
+from dataclasses import dataclass
+
+from mmtk.report.history import StageTime
+from mmtk.report.page import Making, render_page
+from mmtk.report.wording import DASH
+from tests.host.report.reading import HOSTILE, Page, check_harmless
+
+MAKING = Making({"mmtk": "0.1.0", "Seed": "7"}, [StageTime("pretrain", 98.0), StageTime("old", None)])
+
+
+@dataclass
+class Section:
+    title: str = "Results"
+    body: str = "<p>body</p>"
+
+    def html(self) -> str:
+        return self.body
+
+
+@dataclass
+class Talkative(Section):
+    line: str = "It worked."
+    rules: str = ".mine { color: inherit; }"
+
+    def headline(self) -> str:
+        return self.line
+
+    def css(self) -> str:
+        return self.rules
+
+
+def page_of(*sections: Section, title: str = "quickstart", description: str = "") -> Page:
+    page = Page(render_page(title, description, sections, MAKING))
+    check_harmless(page)
+    return page
+
+
+def test_title_description_and_sections_in_order() -> None:
+    page = page_of(Section("First"), Section("Second"), description="What it is about.")
+    assert page.one("h1").text == "quickstart"
+    assert page.one("title").text == f"quickstart {DASH} mmtk report"
+    assert page.one("p", "description").text == "What it is about."
+    assert [e.text for e in page.all("h2")] == ["First", "Second", "How it was made"]
+    assert not page_of(Section()).all("p", "description")
+
+
+def test_a_newcomer_s_browser_needs_no_script_and_no_network() -> None:
+    policies = [
+        e.attributes["content"] for e in page_of(Section()).all("meta") if "http-equiv" in e.attributes
+    ]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_readable_on_a_phone_and_in_the_dark() -> None:
+    page = page_of(Section())
+    metas = {
+        e.attributes["name"]: e.attributes["content"] for e in page.all("meta") if "name" in e.attributes
+    }
+    assert metas["viewport"] == "width=device-width, initial-scale=1"
+    assert metas["color-scheme"] == "light dark"
+    assert "prefers-color-scheme: dark" in page.one("style").text
+    assert page.one("html").attributes["lang"] == "en"
+
+
+def test_navigation_leads_to_every_section_even_if_titles_repeat() -> None:
+    page = page_of(
+        Section("Results"), Section("Results"), Section("≠"), Section("How it was made"), Section("Content")
+    )
+    targets = {e.attributes["href"].removeprefix("#") for e in page.all("a")}
+    ids = {e.attributes["id"] for e in page.elements if "id" in e.attributes}
+    assert targets <= ids
+    assert len(page.all("section")) == 6
+    assert {e.attributes["id"] for e in page.all("section")} <= targets
+    for section in page.all("section"):
+        assert section.attributes["aria-labelledby"] in ids
+
+
+def test_headlines_and_styles_of_sections_that_have_them() -> None:
+    page = page_of(Section(), Talkative(), Talkative(line=""), Talkative(line="Twice."))
+    assert [e.text for e in page.all("li")[:2]] == ["It worked.", "Twice."]
+    assert page.one("style").text.count(".mine") == 1
+    assert not page_of(Section()).all("ul", "headlines")
+
+
+def test_html_of_a_section_is_taken_as_it_is() -> None:
+    assert page_of(Section(body="<p class='x'>5 &lt; 6</p>")).one("p", "x").text == "5 < 6"
+
+
+def test_plain_texts_are_escaped() -> None:
+    page = page_of(Talkative(title=HOSTILE, line=HOSTILE), title=HOSTILE, description=HOSTILE)
+    assert page.one("h1").text == HOSTILE
+    assert page.all("h2")[0].text == HOSTILE
+    assert page.one("p", "description").text == HOSTILE
+    assert page.all("li")[0].text == HOSTILE
+
+
+def test_how_it_was_made() -> None:
+    page = page_of(Section())
+    assert [e.text for e in page.all("dd")] == ["0.1.0", "7"]
+    assert [e.text for e in page.all("td")] == ["1 min 38 s", DASH, "1 min 38 s"]
+    untimed = Page(render_page("a", "", [Section()], Making({}, [])))
+    assert not untimed.all("table")
+
+
+def test_no_sections() -> None:
+    assert "no sections" in page_of().one("p", "empty").text
