@@ -38,7 +38,8 @@ class EvaluateStage:
                 for figure, value in metric(learner, data, context).items():
                     figures[f"{split}/{name}/{figure}"] = value
                 context.say(f"{name} on {split} is done")
-            quarantine.extend(data.quarantine.entries)
+            for entry in data.quarantine.entries:
+                quarantine.add(entry)
         quarantine.write(context.folder / "quarantine.jsonl")
         text = json.dumps(figures, indent=2, allow_nan=False)
         (context.folder / "metrics.json").write_text(text + "\n", encoding="utf-8")

@@ -59,7 +59,7 @@ def test_words_are_lower_case_and_without_punctuation(text: str, expected: str) 
 
 
 def test_bleu4_by_hand() -> None:
-    # In the reference: 7 of 8 words, 6 of 7 bigrams, 5 of 6 trigrams, 4 of 5 four-grams; the lengths are equal.
+    # In the reference: 7 of 8 words, 6 of 7 bigrams, 5 of 6 trigrams, 4 of 5 four-grams; equal lengths.
     captions = ["a b c d e f g x"]
     references = [["a b c d e f g h"]]
     assert bleu4(captions, references) == pytest.approx((7 / 8 * 6 / 7 * 5 / 6 * 4 / 5) ** 0.25)
