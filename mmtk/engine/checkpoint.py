@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from mmtk.engine.learner import Learner
 from mmtk.engine.weights import load_weights, save_weights
 from mmtk.errors import CheckpointError, RecipeError
 from mmtk.recipe.build import blueprint, from_plain, to_plain
+from mmtk.recipe.references import map_leaves
 from mmtk.types import ComponentNode
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def save_learner(learner: Learner, nodes: LearnerNodes, folder: Path) -> None:
         files = _Files(partial / FILES)
         plain = {
             "format": _FORMAT,
-            "model": to_plain(_map_paths(nodes.model, files.take)),
-            "heads": {name: to_plain(_map_paths(node, files.take)) for name, node in nodes.heads.items()},
+            "model": to_plain(map_leaves(nodes.model, files.take)),
+            "heads": {name: to_plain(map_leaves(node, files.take)) for name, node in nodes.heads.items()},
         }
         (partial / DESCRIPTION).write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", "utf-8")
         save_weights(learner, partial / WEIGHTS)
@@ -108,8 +108,11 @@ class _Files:
         self._folder = folder
         self._names: dict[Path, str] = {}
 
-    def take(self, path: Path) -> Path:
-        source = path.resolve()
+    def take(self, value: Any) -> Any:
+        """Copy the file or folder if ``value`` is a path, and return the marked path of the copy."""
+        if not isinstance(value, Path):
+            return value
+        source = value.resolve()
         if source not in self._names:
             self._names[source] = self._copy(source)
         return Path(f"{_COPIED}{FILES}/{self._names[source]}")
@@ -127,24 +130,6 @@ class _Files:
         else:
             raise CheckpointError(f"{source}: the learner was built from this file, and it is gone")
         return name
-
-
-def _map_paths(value: Any, change: Callable[[Path], Path]) -> Any:
-    """Return ``value``, a node or anything inside one, with every path changed."""
-    if isinstance(value, Path):
-        return change(value)
-    if isinstance(value, ComponentNode):
-        return dataclasses.replace(value, keys=_map_paths(value.keys, change))
-    if isinstance(value, Mapping):
-        return {key: _map_paths(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_map_paths(item, change) for item in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (field.name for field in dataclasses.fields(value))
-        return dataclasses.replace(
-            value, **{name: _map_paths(getattr(value, name), change) for name in fields}
-        )
-    return value
 
 
 def _locate(value: Any, folder: Path) -> Any:

@@ -41,7 +41,7 @@ def display(title: str, total_steps: int, start_step: int, say: Callable[[str], 
     console = Console()
     if console.is_terminal:
         return LiveDisplay(title, total_steps, start_step, console)
-    return LineDisplay(title, total_steps, start_step, say)
+    return LineDisplay(total_steps, start_step, say)
 
 
 def describe(figures: Mapping[str, float]) -> str:
@@ -99,14 +99,12 @@ class LineDisplay:
 
     def __init__(
         self,
-        title: str,
         total_steps: int,
         start_step: int,
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.say = say
-        self._title = title
         self._total_steps = total_steps
         self._start_step = start_step
         self._clock = clock
@@ -127,5 +125,5 @@ class LineDisplay:
         self._last = now
         left = (now - self._started) / (step - self._start_step) * (self._total_steps - step)
         minutes, seconds = divmod(round(left), 60)
-        done = f"{self._title}: step {step}/{self._total_steps}"
+        done = f"step {step}/{self._total_steps}"
         self.say(f"{done}, {describe(figures)}, {minutes}:{seconds:02d} left")

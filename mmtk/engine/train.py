@@ -48,7 +48,7 @@ class TrainStage:
         job = self._set_up(data, context)
         saved = job.resume.load()
         if saved is not None:
-            context.say(f"{context.name}: going on after step {saved.step} of {job.trainer.total_steps}")
+            context.say(f"going on after step {saved.step} of {job.trainer.total_steps}")
             for entry in saved.quarantined:
                 data.quarantine.add(entry)
         start = saved.step if saved is not None else 0
@@ -64,7 +64,7 @@ class TrainStage:
         job.resume.clear()
         if len(data.quarantine):
             listed = outputs["quarantine"].name
-            context.say(f"{context.name}: {len(data.quarantine)} samples quarantined, see {listed}")
+            context.say(f"{len(data.quarantine)} samples quarantined, see {listed}")
 
     def _set_up(self, data: TrainingData, context: StageContext) -> _Job:
         config = self._config
@@ -73,7 +73,7 @@ class TrainStage:
         heads: dict[str, Any] = {name: head.build(model=model) for name, head in config.heads.items()}
         learner = Learner(model, heads)
         if config.init is not None:
-            context.say(f"{context.name}: from {config.init}: {initialise(learner, config.init)}")
+            context.say(f"from {config.init}: {initialise(learner, config.init)}")
         learner.to(context.device).train()
         modules: dict[str, nn.Module] = {"learner": learner}
         momentum: Any = None

@@ -20,14 +20,14 @@ def test_describe() -> None:
 def test_a_plain_line_every_fifteen_seconds() -> None:
     said: list[str] = []
     now = 0.0
-    with LineDisplay("pretrain", 400, 100, said.append, clock=lambda: now) as shown:
+    with LineDisplay(400, 100, said.append, clock=lambda: now) as shown:
         for step in range(101, 141):
             now += 1.0
             shown.update(step, FIGURES)
         shown.say("a warning")
     assert [line.split(",")[0] for line in said] == [
-        "pretrain: step 115/400",
-        "pretrain: step 130/400",
+        "step 115/400",
+        "step 130/400",
         "a warning",
     ]
     assert said[0].endswith("4:45 left")  # 285 steps at one a second

@@ -132,7 +132,7 @@ def test_killed_run_ends_with_the_same_bits(
     assert not (tmp_path / "checkpoint").exists()
 
     said = run(tmp_path)
-    expected = [] if goes_on_after is None else [f"pretrain: going on after step {goes_on_after} of 12"]
+    expected = [] if goes_on_after is None else [f"going on after step {goes_on_after} of 12"]
     assert said == expected
     assert same(weights(through), weights(tmp_path))
     assert without_times(metrics(tmp_path)) == without_times(metrics(through))
@@ -145,7 +145,7 @@ def test_saves_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         kill_at(patch, 7)
         with pytest.raises(Killed):
             run(tmp_path / "killed", save_every=5, log_every=100)
-    assert run(tmp_path / "killed", save_every=5, log_every=100) == ["pretrain: going on after step 5 of 12"]
+    assert run(tmp_path / "killed", save_every=5, log_every=100) == ["going on after step 5 of 12"]
     assert same(weights(tmp_path / "through"), weights(tmp_path / "killed"))
     lines = without_times(metrics(tmp_path / "killed"))
     assert [line["step"] for line in lines] == [4, 5, 8, 10, 12]
@@ -160,7 +160,7 @@ def test_killed_after_the_last_step(through: Path, tmp_path: Path, monkeypatch: 
         patch.setattr("mmtk.engine.train.save_learner", dying)
         with pytest.raises(Killed):
             run(tmp_path)
-    assert run(tmp_path) == ["pretrain: going on after step 12 of 12"]
+    assert run(tmp_path) == ["going on after step 12 of 12"]
     assert same(weights(through), weights(tmp_path))
 
 
@@ -181,7 +181,7 @@ def test_quarantine_is_written_and_survives_a_kill(tmp_path: Path, monkeypatch: 
             run(tmp_path, data=data)
     assert saved == [1, 1]
     said = run(tmp_path, data=data)
-    assert said[-1] == "pretrain: 1 samples quarantined, see quarantine.jsonl"
+    assert said[-1] == "1 samples quarantined, see quarantine.jsonl"
     (line,) = (tmp_path / "quarantine.jsonl").read_text().splitlines()
     assert json.loads(line)["key"] == "sample7"
 
@@ -235,7 +235,7 @@ def test_init_takes_over_what_fits(through: Path, tmp_path: Path) -> None:
         epochs=1,
     )
     assert len(said) == 1
-    assert said[0].startswith(f"pretrain: from {through / 'checkpoint'}: ")
+    assert said[0].startswith(f"from {through / 'checkpoint'}: ")
     assert "1 left over (heads.noisy.scale)" in said[0]
     assert "1 new (heads.naming_too.bias)" in said[0]
     before, after = weights(through), weights(tmp_path)

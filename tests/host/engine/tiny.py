@@ -8,17 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from mmtk.config import Input, Range
 from mmtk.data.configs import DataConfig, SourceConfig
 from mmtk.engine.loggers import JsonLines
 from mmtk.engine.optimizers import AdamW
 from mmtk.engine.schedules import WarmupCosine
+from mmtk.registry import Component, Registration, Registry
 from mmtk.types import Batch, ComponentNode, HeadOutput, Quarantined, RawSample, StepState
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 210), "grey": (128, 128, 128)}
@@ -194,3 +196,35 @@ def train_fields(**changed: Any) -> dict[str, Any]:
         "log_every": 3,
     }
     return fields | changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyModelConfig:
+    """A tiny model."""
+
+    width: Annotated[int, Range(1)] = 4
+    dropout: float = 0.0
+    words: Annotated[Path | None, Input("words")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamingHeadConfig:
+    """Names colours."""
+
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyHeadConfig:
+    """Takes nothing."""
+
+
+def registry() -> Registry:
+    """The tiny components as a plugin would offer them."""
+    here = "tests.host.engine.tiny"
+    components = (
+        Component("model", "tiny", f"{here}:TinyModel", f"{here}:TinyModelConfig"),
+        Component("head", "naming", f"{here}:NamingHead", f"{here}:NamingHeadConfig"),
+        Component("head", "noisy", f"{here}:NoisyHead", f"{here}:NoisyHeadConfig"),
+    )
+    return Registry(Registration(component, "tiny", "mmtk-tiny", "1.0") for component in components)
