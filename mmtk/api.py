@@ -1,14 +1,127 @@
-"""Everything a plugin may import that needs no torch. Heavier helpers live in the modules the guide names."""
+"""Everything a plugin may import that needs no torch. Heavier helpers live in modules of their own."""
 
-from mmtk.config import Input, NodeDefault, Range, Slot, node, nodes
-from mmtk.errors import CheckpointError, DataError, MmtkError, PluginError, RecipeError, StageError
-from mmtk.hookspecs import hookimpl
-from mmtk.kinds import *  # noqa: F403
-from mmtk.registry import Component
-from mmtk.stages.context import Output, StageContext
-from mmtk.types import *  # noqa: F403
+from mmtk.config import (
+    Input,
+    NodeDefault,
+    Range,
+    Slot,
+    node,
+    nodes,
+)
+from mmtk.errors import (
+    CheckpointError,
+    DataError,
+    MmtkError,
+    PluginError,
+    RecipeError,
+    SampleError,
+    StageError,
+)
+from mmtk.hookspecs import (
+    hookimpl,
+)
+from mmtk.kinds import (
+    KINDS,
+    Blueprint,
+    CaptioningHead,
+    ForwardContext,
+    Head,
+    ImageEncoder,
+    ImageEncoding,
+    ImageTransform,
+    Kind,
+    Logger,
+    Loss,
+    MatchingHead,
+    Metric,
+    Model,
+    Momentum,
+    NegativeSampler,
+    OptimizerFactory,
+    Reader,
+    ReportSection,
+    Schedule,
+    Stage,
+    TextEncoding,
+    TextTransform,
+    Tokenizer,
+)
+from mmtk.registry import (
+    Component,
+)
+from mmtk.stages.context import (
+    Output,
+    StageContext,
+)
+from mmtk.types import (
+    Artifact,
+    Batch,
+    ComponentNode,
+    Decoding,
+    HeadOutput,
+    MomentumKeys,
+    Negatives,
+    Quarantined,
+    RawSample,
+    Similarities,
+    StepState,
+    Texts,
+    stable_hash,
+)
 
 __all__ = [
-    "CheckpointError", "Component", "DataError", "Input", "MmtkError", "NodeDefault", "Output", "PluginError",
-    "Range", "RecipeError", "Slot", "StageContext", "StageError", "hookimpl", "node", "nodes",
+    "KINDS",
+    "Artifact",
+    "Batch",
+    "Blueprint",
+    "CaptioningHead",
+    "CheckpointError",
+    "Component",
+    "ComponentNode",
+    "DataError",
+    "Decoding",
+    "ForwardContext",
+    "Head",
+    "HeadOutput",
+    "ImageEncoder",
+    "ImageEncoding",
+    "ImageTransform",
+    "Input",
+    "Kind",
+    "Logger",
+    "Loss",
+    "MatchingHead",
+    "Metric",
+    "MmtkError",
+    "Model",
+    "Momentum",
+    "MomentumKeys",
+    "NegativeSampler",
+    "Negatives",
+    "NodeDefault",
+    "OptimizerFactory",
+    "Output",
+    "PluginError",
+    "Quarantined",
+    "Range",
+    "RawSample",
+    "Reader",
+    "RecipeError",
+    "ReportSection",
+    "SampleError",
+    "Schedule",
+    "Similarities",
+    "Slot",
+    "Stage",
+    "StageContext",
+    "StageError",
+    "StepState",
+    "TextEncoding",
+    "TextTransform",
+    "Texts",
+    "Tokenizer",
+    "hookimpl",
+    "node",
+    "nodes",
+    "stable_hash",
 ]

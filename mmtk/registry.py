@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from mmtk.errors import PluginError, RecipeError
+
+CLOSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -24,3 +32,134 @@ class Component:
     factory: str
     config: str | None = None
     summary: str = ""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A component and where it comes from."""
+
+    component: Component
+    plugin: str
+    distribution: str
+    version: str
+
+    @property
+    def qualified_name(self) -> str:
+        return f"{self.plugin}/{self.component.name}"
+
+    @property
+    def origin(self) -> str:
+        """The plugin, its distribution and its version, for messages."""
+        return f"{self.plugin}/{self.distribution} {self.version}"
+
+    def factory(self) -> Callable[..., Any]:
+        """Import the factory. Raises PluginError when that fails."""
+        factory: Callable[..., Any] = self._import("factory", self.component.factory)
+        return factory
+
+    def config(self) -> type | None:
+        """Import the config dataclass; None where there is none. Raises PluginError when that fails."""
+        if self.component.config is None:
+            return None
+        config: type = self._import("config", self.component.config)
+        return config
+
+    def _import(self, what: str, spec: str) -> Any:
+        try:
+            return import_attribute(spec)
+        except Exception as error:
+            raise PluginError(
+                f"the {what} of {self.component.kind} '{self.component.name}' (from {self.origin}),"
+                f" {spec}, can't be imported: {type(error).__name__}: {error}"
+            ) from error
+
+
+class Registry:
+    """Every component of the plugins that work, and the reasons of those that don't.
+
+    A component is found by its name, or by its qualified name ``PLUGIN/NAME``, which always works where two
+    plugins offer one name.
+    """
+
+    def __init__(
+        self, registrations: Iterable[Registration] = (), broken: Mapping[str, str] | None = None
+    ) -> None:
+        """Take the components, and for each broken plugin what is wrong with it.
+
+        Raises:
+            PluginError: one plugin offers two components of one kind and name.
+        """
+        self.broken = dict(broken or {})
+        self._kinds: dict[str, dict[str, Registration]] = {}
+        for registration in registrations:
+            kind = self._kinds.setdefault(registration.component.kind, {})
+            if registration.qualified_name in kind:
+                raise PluginError(
+                    f"plugin '{registration.plugin}' offers {registration.component.kind}"
+                    f" '{registration.component.name}' twice"
+                )
+            kind[registration.qualified_name] = registration
+
+    def of_kind(self, kind: str) -> list[Registration]:
+        """Every component of ``kind``, by qualified name."""
+        return [registration for _name, registration in sorted(self._kinds.get(kind, {}).items())]
+
+    def get(self, kind: str, name: str) -> Registration:
+        """Find the component ``name`` or ``PLUGIN/NAME`` of ``kind``.
+
+        Raises:
+            RecipeError: there is none, or two plugins offer one of this name; says which names there are.
+        """
+        found = [
+            registration
+            for registration in self.of_kind(kind)
+            if name in (registration.component.name, registration.qualified_name)
+        ]
+        if not found:
+            raise RecipeError(self._unknown(kind, name))
+        if len(found) > 1:
+            offers = " and ".join(
+                f"'{one.qualified_name}' ({one.distribution} {one.version})" for one in found
+            )
+            raise RecipeError(
+                f"{kind} '{name}' is offered by several plugins; write {offers.replace(' and ', ' or ')}"
+            )
+        return found[0]
+
+    def _unknown(self, kind: str, name: str) -> str:
+        plugin = name.partition("/")[0] if "/" in name else None
+        if plugin in self.broken:
+            return f"{kind} '{name}' can't be used: plugin '{plugin}' is broken: {self.broken[plugin]}"
+        message = f"unknown {kind} '{name}'; {self._nearest(kind, name)}"
+        for other, reason in self.broken.items():
+            message += f" (plugin '{other}' is broken, so its components are missing: {reason})"
+        return message
+
+    def _nearest(self, kind: str, name: str) -> str:
+        spellings = {
+            spelling for one in self.of_kind(kind) for spelling in (one.component.name, one.qualified_name)
+        }
+        if near := nearest(name, spellings):
+            return f"did you mean '{near}'?"
+        if kinds := sorted(other for other in self._kinds if self._has(other, name)):
+            return f"there is a {kinds[0]} of this name, but a {kind} is needed here"
+        names = sorted({one.component.name for one in self.of_kind(kind)})
+        return f"there are: {', '.join(names)}" if names else f"no plugin offers a {kind}"
+
+    def _has(self, kind: str, name: str) -> bool:
+        return any(name in (one.component.name, one.qualified_name) for one in self.of_kind(kind))
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of ``names`` that ``name`` is most likely a misspelling of, if there is any."""
+    near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=CLOSE)
+    return near[0] if near else None
+
+
+def import_attribute(spec: str) -> Any:
+    """Import ``"module:attribute"``; the attribute may be dotted."""
+    module, _colon, attribute = spec.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in attribute.split("."):
+        found = getattr(found, name)
+    return found

@@ -192,12 +192,14 @@ class Artifact:
 class ComponentNode:
     """A recipe node after checking: which component, and its keys with defaults filled in.
 
-    ``keys`` holds plain values, nested ``ComponentNode`` objects for slots and paths for inputs.
+    ``keys`` holds plain values, nested ``ComponentNode`` objects for slots and paths for inputs. ``place`` is where
+    the node was written, for messages.
     """
 
     kind: str
     use: str
     keys: Mapping[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False, repr=False)
 
 
 Texts = Sequence[str]

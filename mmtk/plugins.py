@@ -1,0 +1,171 @@
+"""Finds plugins by their entry points and asks them for their components. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from mmtk import hookspecs
+from mmtk.hookspecs import PROJECT_NAME
+from mmtk.kinds import KINDS
+from mmtk.registry import Component, Registration, Registry, nearest
+
+GROUP = "mmtk"
+NAME = re.compile(r"[A-Za-z0-9_.-]+")
+IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A plugin that was found.
+
+    Attributes:
+        name: its entry point's name.
+        distribution: the installed package that brings it.
+        version: that package's version.
+        module: what its entry point names.
+        error: why it is quarantined; None if it works.
+        components: what it offers; nothing if it is quarantined.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    error: str | None = None
+    components: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True)
+class PluginHost:
+    """The plugins of this installation and the components of those that work."""
+
+    registry: Registry
+    plugins: tuple[PluginInfo, ...]
+
+
+def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
+    """Load every plugin. A broken one is quarantined with its reason and never stops the others.
+
+    Args:
+        points: entry points to load; None takes those of the group ``mmtk`` of everything installed.
+    """
+    manager = pluggy.PluginManager(PROJECT_NAME)
+    manager.add_hookspecs(hookspecs)
+    found = entry_points(group=GROUP) if points is None else points
+    plugins: dict[str, PluginInfo] = {}
+    refused: list[PluginInfo] = []
+    for point in sorted(found, key=lambda one: (one.name, _distribution(one))):
+        info = PluginInfo(point.name, *_distribution(point), point.value)
+        if point.name in plugins:
+            first = plugins[point.name]
+            taken = f"the name '{point.name}' is taken by {first.distribution} {first.version}"
+            refused.append(replace(info, error=f"{taken}, {first.module}"))
+            continue
+        plugins[point.name] = replace(info, error=_register(manager, point))
+    for name, reason in _misspelt_hooks(manager):
+        plugins[name] = replace(plugins[name], error=reason)
+    for name, _module in manager.list_name_plugin():
+        plugins[name] = _ask(manager, plugins[name])
+    everything = (*plugins.values(), *refused)
+    return PluginHost(_registry(everything), everything)
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
+
+
+def _register(manager: pluggy.PluginManager, point: EntryPoint) -> str | None:
+    """Import the plugin and take in its hooks; return what went wrong."""
+    try:
+        module = point.load()
+    except (Exception, SystemExit) as error:
+        return f"can't be imported: {_first_line(error)}"
+    try:
+        manager.register(module, name=point.name)
+    except (pluggy.PluginValidationError, ValueError) as error:
+        if manager.has_plugin(point.name):
+            manager.unregister(name=point.name)
+        return _first_line(error)
+    if not manager.get_hookcallers(module):
+        manager.unregister(name=point.name)
+        return f"implements no hook of mmtk ({', '.join(_hooks())}); is @hookimpl missing?"
+    return None
+
+
+def _misspelt_hooks(manager: pluggy.PluginManager) -> list[tuple[str, str]]:
+    """Take out every plugin that implements a hook which doesn't exist, with the hook's likely name."""
+    found = []
+    while True:
+        try:
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            name = manager.get_name(error.plugin)
+            assert name is not None, "check_pending blames a plugin that isn't registered"
+            hooks = [caller.name for caller in manager.get_hookcallers(error.plugin) or ()]
+            unknown = sorted(set(hooks) - set(_hooks()))
+            near = nearest(unknown[0], _hooks())
+            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(_hooks())}"
+            found.append((name, f"unknown hook '{unknown[0]}'; {hint}"))
+            manager.unregister(name=name)
+        else:
+            return found
+
+
+def _hooks() -> list[str]:
+    return [name for name in vars(hookspecs) if name.startswith(f"{PROJECT_NAME}_")]
+
+
+def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
+    """Ask one plugin for its components."""
+    others = [module for name, module in manager.list_name_plugin() if name != info.name]
+    hook = manager.subset_hook_caller("mmtk_components", others)
+    try:
+        components = tuple(component for answer in hook() for component in answer)
+    except (Exception, SystemExit) as error:
+        return replace(info, error=f"mmtk_components failed: {_first_line(error)}")
+    faults = [fault for component in components if (fault := _fault(component))]
+    names = [(component.kind, component.name) for component in components if isinstance(component, Component)]
+    faults += [
+        f"offers {kind} '{name}' twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1
+    ]
+    return replace(info, error=faults[0]) if faults else replace(info, components=components)
+
+
+def _fault(component: Any) -> str | None:
+    """Say what is wrong with a component, as far as it can be seen without importing it."""
+    if not isinstance(component, Component):
+        return f"mmtk_components gave {component!r}, which is no Component"
+    if component.kind not in KINDS:
+        near = nearest(component.kind, KINDS)
+        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(KINDS)}"
+        return f"component '{component.name}' has the unknown kind '{component.kind}'; {hint}"
+    if not NAME.fullmatch(component.name):
+        return f"{component.kind} '{component.name}': a name is made of letters, digits, '_', '-' and '.'"
+    for what, spec in (("factory", component.factory), ("config", component.config)):
+        if spec is not None and not IMPORT_STRING.fullmatch(spec):
+            return f"{component.kind} '{component.name}': its {what} '{spec}' is no 'module:attribute'"
+    return None
+
+
+def _registry(plugins: Iterable[PluginInfo]) -> Registry:
+    registrations: list[Registration] = []
+    broken: dict[str, str] = {}
+    for plugin in plugins:
+        registrations += [
+            Registration(component, plugin.name, plugin.distribution, plugin.version)
+            for component in plugin.components
+        ]
+        if plugin.error is not None:
+            broken.setdefault(plugin.name, f"{plugin.error} ({plugin.distribution} {plugin.version})")
+    return Registry(registrations, broken)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

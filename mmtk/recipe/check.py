@@ -1,0 +1,196 @@
+"""Checks a whole recipe against the installed plugins and says everything that is wrong at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from mmtk.config import Input, Range
+from mmtk.errors import MmtkError, RecipeError
+from mmtk.recipe.load import RecipeDocument
+from mmtk.recipe.marks import Marked
+from mmtk.recipe.nodes import NodeChecker
+from mmtk.recipe.problems import Problem, recipe_error
+from mmtk.recipe.references import Reference, leaves
+from mmtk.recipe.schema import component_schema, dataclass_keys
+from mmtk.recipe.site import Invalid, Site
+from mmtk.registry import Registry, nearest
+from mmtk.stages.context import Output
+from mmtk.stages.graph import execution_order
+from mmtk.types import ComponentNode
+
+NAME = re.compile(r"[A-Za-z0-9][\w-]*")
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+FREE_KEYS = ("definitions", "extends")
+
+
+@dataclass(frozen=True)
+class CheckedStage:
+    """A stage that can run.
+
+    Attributes:
+        name: its name in the recipe.
+        node: its component and keys; inputs made by other stages are ``Reference`` objects.
+        outputs: what it declares to make, by name.
+        inputs: the (stage, output) pairs it reads.
+    """
+
+    name: str
+    node: ComponentNode
+    outputs: Mapping[str, Output]
+    inputs: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class CheckedRecipe:
+    """A recipe that can run."""
+
+    name: str
+    description: str
+    seed: int
+    device: str
+    run_dir: Path
+    stages: Mapping[str, CheckedStage]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A recipe's keys beside its stages."""
+
+    name: str = ""
+    """The run's name; the file's name if it is left out."""
+    description: str = ""
+    """What the recipe is for."""
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
+    """Everything random in the run comes from it."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    run_dir: Path | None = None
+    """The run's folder; ``runs/NAME`` if it is left out."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.name and not re.fullmatch(r"[\w.-]*\w", self.name):
+            yield "name", f"'{self.name}' can't name a folder; use letters, digits, '_', '-' and '.'"
+        if not DEVICE.fullmatch(self.device):
+            yield "device", f"expected auto, cpu, cuda or cuda:N, not '{self.device}'"
+
+
+def check_recipe(document: RecipeDocument, registry: Registry) -> CheckedRecipe:
+    """Check every node against its component. Imports configs, and factories only of components without one.
+
+    Raises:
+        RecipeError: with everything that is wrong, each with its place, its key and the nearest spelling.
+    """
+    return _RecipeCheck(document, registry).run()
+
+
+class _RecipeCheck:
+    def __init__(self, document: RecipeDocument, registry: Registry) -> None:
+        self.document = document
+        self.registry = registry
+        self.problems: list[Problem] = list(document.problems)
+        self.checker = NodeChecker(registry, self.find_output)
+        self.outputs: dict[str, Mapping[str, Output] | None] = {}
+
+    def run(self) -> CheckedRecipe:
+        settings = self.settings()
+        stages = self.stages()
+        if self.problems or settings is None:
+            raise recipe_error(str(self.document.path), self.problems)
+        name = settings.name or self.document.path.stem
+        run_dir = settings.run_dir or Path("runs") / name
+        return CheckedRecipe(name, settings.description, settings.seed, settings.device, run_dir, stages)
+
+    def settings(self) -> Settings | None:
+        root = self.document.root
+        own = {key: value for key, value in root.value.items() if key not in (*FREE_KEYS, "stages")}
+        known = dataclass_keys(Settings)
+        for key in [key for key in own if key not in known]:
+            near = nearest(key, [*known, *FREE_KEYS, "stages"])
+            hint = (
+                f"did you mean '{near}'?"
+                if near
+                else f"there are: {', '.join([*known, *FREE_KEYS, 'stages'])}"
+            )
+            Site(key, self.problems).fault(own.pop(key).named_at, f"unknown key of a recipe; {hint}")
+        settings = self.checker.record(replace(root, value=own), Settings, Site("", self.problems))
+        return None if isinstance(settings, Invalid) else settings
+
+    def stages(self) -> dict[str, CheckedStage]:
+        site = Site("stages", self.problems)
+        root = self.document.root
+        stages = root.value.get("stages")
+        if stages is None:
+            site.fault(root.place, "a recipe needs 'stages', and this one has none")
+            return {}
+        if not isinstance(stages.value, dict) or not stages.value:
+            site.fault(stages.place, "expected a mapping of stages, each {use: NAME, …}")
+            return {}
+        for name, marked in stages.value.items():
+            if not NAME.fullmatch(name):
+                site.below(name).fault(
+                    marked.named_at,
+                    "a stage's name is made of letters, digits, '_' and '-': it names a folder",
+                )
+            self.outputs[name] = self.declared(marked)
+        checked = {}
+        for name, marked in stages.value.items():
+            node = self.checker.component(marked, "stage", site.below(name))
+            if isinstance(node, ComponentNode):
+                checked[name] = CheckedStage(name, node, self.outputs[name] or {}, _reads(node))
+        self.circles(checked, stages)
+        return checked
+
+    def declared(self, marked: Marked) -> Mapping[str, Output] | None:
+        """A stage's outputs; None when its component isn't known, which the check of the stage reports."""
+        use = marked.value.get("use") if isinstance(marked.value, dict) else None
+        if use is None or not isinstance(use.value, str):
+            return None
+        try:
+            return component_schema(self.registry.get("stage", use.value)).outputs
+        except MmtkError:
+            return None
+
+    def circles(self, checked: Mapping[str, CheckedStage], stages: Marked) -> None:
+        reads = {
+            name: {source for source, _output in stage.inputs if source in checked}
+            for name, stage in checked.items()
+        }
+        try:
+            execution_order(reads)
+        except RecipeError as error:
+            Site("stages", self.problems).fault(stages.named_at, str(error))
+
+    def find_output(self, text: str, wanted: Input | None) -> Reference | str:
+        """Turn ``STAGE.OUTPUT`` into a reference, or say why it can't be one."""
+        stage, dot, output = text.partition(".")
+        if stage not in self.outputs:
+            near = nearest(stage, self.outputs)
+            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(self.outputs)}"
+            return f"unknown stage '{stage}' in 'from: {text}'; {hint}"
+        outputs = self.outputs[stage]
+        if outputs is None:
+            return Reference(stage, output)
+        if output not in outputs:
+            if not dot:
+                return f"'from: {text}' names no output; write one of: {_dotted(stage, outputs)}"
+            near = nearest(output, outputs)
+            hint = f"did you mean '{stage}.{near}'?" if near else f"it has: {_dotted(stage, outputs)}"
+            return f"stage '{stage}' has no output '{output}'; {hint}"
+        artifact = outputs[output].artifact
+        if wanted is not None and artifact != wanted.artifact:
+            fitting = {name: one for name, one in outputs.items() if one.artifact == wanted.artifact}
+            hint = f"; did you mean {_dotted(stage, fitting)}?" if fitting else ""
+            return f"needs the artifact type '{wanted.artifact}', and '{text}' is of type '{artifact}'{hint}"
+        return Reference(stage, output)
+
+
+def _dotted(stage: str, outputs: Mapping[str, Output]) -> str:
+    return ", ".join(f"{stage}.{name}" for name in outputs) or "(none)"
+
+
+def _reads(node: ComponentNode) -> frozenset[tuple[str, str]]:
+    return frozenset((leaf.stage, leaf.output) for leaf in leaves(node) if isinstance(leaf, Reference))

@@ -1,0 +1,204 @@
+"""From a recipe's marked values to the types that a config declares."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
+
+from mmtk.config import Input, Range, Slot
+from mmtk.kinds import Blueprint
+from mmtk.recipe.marks import BROKEN, Marked, plain
+from mmtk.recipe.schema import REQUIRED
+from mmtk.recipe.site import INVALID, Invalid, Site
+from mmtk.recipe.wording import alternatives, choices, expected, is_mapping, is_sequence, show
+from mmtk.registry import nearest
+
+
+@dataclass(frozen=True)
+class Markers:
+    """What ``Annotated`` says of a value and of the parts of a container, and the field's default."""
+
+    slot: Slot | None = None
+    input: Input | None = None
+    range: Range | None = None
+    default: Any = REQUIRED
+
+    def item(self, key: Any) -> Markers:
+        """The markers for one entry of a mapping."""
+        default = self.default.get(key, REQUIRED) if isinstance(self.default, Mapping) else REQUIRED
+        return replace(self, default=default)
+
+
+class Parts(Protocol):
+    """Checks what is more than a plain value."""
+
+    def component(self, marked: Marked, kind: str, site: Site, default: Any) -> Any: ...
+
+    def record(self, marked: Marked, config: type, site: Site, default: Any) -> Any: ...
+
+    def path(self, marked: Marked, input_: Input | None, site: Site) -> Any: ...
+
+
+def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: Markers = Markers()) -> Any:
+    """Return the value as ``annotation`` wants it; INVALID when it can't be, with the reasons in ``site``."""
+    if marked.value is BROKEN:
+        return INVALID
+    base, markers = _unwrap(annotation, markers)
+    if base is Any or (base is object and markers.slot is None):
+        return plain(marked)
+    if get_origin(base) in (typing.Union, types.UnionType):
+        return _union(marked, base, site, parts, markers)
+    if marked.value is None:
+        return (
+            None
+            if base is type(None)
+            else site.fault(marked.place, f"expected {_wanted(base, markers)}, not null")
+        )
+    if is_mapping(base):
+        return _mapping(marked, base, site, parts, markers)
+    if is_sequence(base):
+        return _sequence(marked, base, site, parts, markers)
+    if markers.slot is not None:
+        return parts.component(marked, markers.slot.kind, site, markers.default)
+    if (get_origin(base) or base) is Blueprint:
+        return site.fault(marked.place, "this field's type says Blueprint, but no Slot says of which kind")
+    if base is Path:
+        return parts.path(marked, markers.input, site)
+    if dataclasses.is_dataclass(base) and isinstance(base, type):
+        return parts.record(marked, base, site, markers.default)
+    return _scalar(marked, base, site, markers)
+
+
+def _unwrap(annotation: Any, markers: Markers) -> tuple[Any, Markers]:
+    while get_origin(annotation) is Annotated:
+        annotation, *notes = get_args(annotation)
+        for note in notes:
+            if isinstance(note, Slot):
+                markers = replace(markers, slot=note)
+            elif isinstance(note, Input):
+                markers = replace(markers, input=note)
+            elif isinstance(note, Range):
+                markers = replace(markers, range=note)
+    return annotation, markers
+
+
+def _wanted(base: Any, markers: Markers) -> str:
+    if markers.slot is not None and not is_mapping(base) and not is_sequence(base):
+        return f"a {markers.slot.kind} ({{use: NAME}})"
+    return expected(base)
+
+
+def _union(marked: Marked, base: Any, site: Site, parts: Parts, markers: Markers) -> Any:
+    """Take the first member that fits, an exact match of the type before all others."""
+    members = [one for one in get_args(base) if one is not type(None)]
+    if marked.value is None:
+        if len(members) < len(get_args(base)):
+            return None
+        return site.fault(marked.place, f"expected {expected(base)}, not null")
+    members.sort(key=lambda one: _unwrap(one, markers)[0] is not type(marked.value))
+    trials = []
+    for member in members:
+        trial = site.trial()
+        value = coerce(marked, member, trial, parts, markers)
+        if value is not INVALID:
+            return value
+        trials.append(trial)
+    telling = [trial for trial in trials if any(problem.path != site.path for problem in trial.problems)]
+    if len(trials) == 1 or telling:
+        site.problems.extend((telling or trials)[0].problems)
+        return INVALID
+    if all(isinstance(_unwrap(one, markers)[0], type) or get_origin(one) for one in members) and (
+        chosen := _shaped(marked, members, markers)
+    ):
+        site.problems.extend(trials[members.index(chosen[0])].problems)
+        return INVALID
+    return site.fault(
+        marked.place, f"expected {alternatives(expected(one) for one in members)}, not {show(marked.value)}"
+    )
+
+
+def _shaped(marked: Marked, members: list[Any], markers: Markers) -> list[Any]:
+    """The members whose faults say more than that the type is wrong: those of the value's own shape."""
+    shape = type(marked.value)
+    bases = [(member, _unwrap(member, markers)[0]) for member in members]
+    if shape is str:
+        return [member for member, base in bases if base is Path or get_origin(base) is Literal]
+    if shape is list:
+        return [member for member, base in bases if is_sequence(base)]
+    if shape is dict:
+        return [
+            member
+            for member, base in bases
+            if is_mapping(base) or dataclasses.is_dataclass(base) or base is Path
+        ]
+    return [member for member, base in bases if base is shape]
+
+
+def _mapping(marked: Marked, base: Any, site: Site, parts: Parts, markers: Markers) -> Any:
+    if not isinstance(marked.value, Mapping):
+        return site.fault(marked.place, f"expected {expected(base)}, not {show(marked.value)}")
+    _key, inner = get_args(base) or (str, Any)
+    items = {
+        key: coerce(item, inner, site.below(key), parts, markers.item(key))
+        for key, item in marked.value.items()
+    }
+    return INVALID if any(isinstance(item, Invalid) for item in items.values()) else items
+
+
+def _sequence(marked: Marked, base: Any, site: Site, parts: Parts, markers: Markers) -> Any:
+    if not isinstance(marked.value, list):
+        return site.fault(marked.place, f"expected {expected(base)}, not {show(marked.value)}")
+    arguments = get_args(base) or (Any, ...)
+    if get_origin(base) is tuple and not (len(arguments) == 2 and arguments[1] is ...):
+        if len(marked.value) != len(arguments):
+            return site.fault(marked.place, f"expected {expected(base)}, not a list of {len(marked.value)}")
+        types_ = arguments
+    else:
+        types_ = (arguments[0],) * len(marked.value)
+    inner = replace(markers, default=REQUIRED)
+    items = [
+        coerce(item, type_, site.below(index), parts, inner)
+        for index, (item, type_) in enumerate(zip(marked.value, types_, strict=True))
+    ]
+    if any(isinstance(item, Invalid) for item in items):
+        return INVALID
+    return items if (get_origin(base) or base) is list else tuple(items)
+
+
+def _scalar(marked: Marked, base: Any, site: Site, markers: Markers) -> Any:
+    value = marked.value
+    if get_origin(base) is Literal:
+        return _choice(marked, {one: one for one in get_args(base)}, site)
+    if isinstance(base, type) and issubclass(base, Enum):
+        return value if isinstance(value, base) else _choice(marked, {one.value: one for one in base}, site)
+    if base is float and type(value) is int:
+        value = float(value)
+    if base not in (int, float, bool, str):
+        return site.fault(marked.place, f"this field's type {base!r} can't be filled by a recipe")
+    if type(value) is not base:
+        hint = "; put it in quotes" if base is str and not isinstance(value, Mapping | list) else ""
+        if isinstance(value, Mapping) and "from" in value:
+            hint = "; it takes no stage's output"
+        return site.fault(marked.place, f"expected {expected(base)}, not {show(value)}{hint}")
+    if isinstance(value, float) and math.isnan(value):
+        return site.fault(marked.place, "expected a number, not NaN")
+    if markers.range is not None and base in (int, float) and value not in markers.range:
+        return site.fault(marked.place, f"{show(marked.value)} is outside of {markers.range}")
+    return value
+
+
+def _choice(marked: Marked, values: Mapping[Any, Any], site: Site) -> Any:
+    for value, meaning in values.items():
+        if value == marked.value and type(value) is type(marked.value):
+            return meaning
+    words = [value for value in values if isinstance(value, str)]
+    near = nearest(marked.value, words) if isinstance(marked.value, str) else None
+    hint = f"; did you mean '{near}'?" if near else ""
+    return site.fault(marked.place, f"expected {choices(values)}, not {show(marked.value)}{hint}")

@@ -1,0 +1,145 @@
+"""Replace every ``${…}`` by what it stands for, keeping the places of what was defined elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Patched, at, is_reference, mark, merge, plain
+from mmtk.recipe.problems import Problem, join
+
+MISSING = "???"
+
+
+def resolve(root: Marked, problems: list[Problem]) -> Marked:
+    """Resolve every interpolation in ``root`` with OmegaConf; what can't be resolved becomes BROKEN."""
+    root = _Patches(root, problems).apply(root, "", ())
+    root = _check_syntax(root, "", problems)
+    config = OmegaConf.create(plain(root))
+    return _Resolver(root, config, problems).resolve(root, config, "", ())
+
+
+class _Patches:
+    """Turns each changed reference into a copy of what it refers to, with the changes laid over it."""
+
+    def __init__(self, root: Marked, problems: list[Problem]) -> None:
+        self.root = root
+        self.problems = problems
+
+    def apply(self, node: Marked, path: str, above: tuple[int, ...]) -> Marked:
+        value = node.value
+        if isinstance(value, Patched):
+            base = self.target(value.reference, path, above)
+            if base.value is BROKEN:
+                return base
+            changed = merge(base, Marked(value.changes, node.place))
+            return self.apply(replace(changed, key_place=node.key_place), path, (*above, id(value)))
+        if isinstance(value, Mapping):
+            return replace(
+                node, value={key: self.apply(item, join(path, key), above) for key, item in value.items()}
+            )
+        if isinstance(value, list):
+            return replace(
+                node, value=[self.apply(item, join(path, i), above) for i, item in enumerate(value)]
+            )
+        return node
+
+    def target(self, reference: Marked, path: str, above: tuple[int, ...]) -> Marked:
+        """Find the mapping that ``${a.b}`` names, through further references."""
+        keys = reference.value[2:-1].replace("[", ".").replace("]", "").split(".")
+        found = at(self.root, keys)
+        if found is not None and id(found.value) not in above:
+            if isinstance(found.value, Mapping):
+                return found
+            if isinstance(found.value, Patched):
+                return self.apply(found, path, (*above, id(found.value)))
+            if is_reference(found):
+                return self.target(found, path, (*above, id(found.value)))
+        self.problems.append(
+            Problem(
+                reference.place, path, f"{reference.value} names no mapping whose keys could be changed here"
+            )
+        )
+        return Marked(BROKEN, reference.place)
+
+
+def _check_syntax(node: Marked, path: str, problems: list[Problem]) -> Marked:
+    """Break every text whose ``${`` OmegaConf can't read, so that the rest can be given to it."""
+    value = node.value
+    if isinstance(value, Mapping):
+        return replace(
+            node, value={k: _check_syntax(item, join(path, k), problems) for k, item in value.items()}
+        )
+    if isinstance(value, list):
+        items = [_check_syntax(item, join(path, i), problems) for i, item in enumerate(value)]
+        return replace(node, value=items)
+    if value == MISSING:
+        problems.append(Problem(node.named_at, path, f"has no value yet; set it, e.g. with {path}=VALUE"))
+        return replace(node, value=BROKEN)
+    if isinstance(value, str) and INTERPOLATION in value:
+        try:
+            OmegaConf.create({"text": value})
+        except OmegaConfBaseException as error:
+            problems.append(Problem(node.place, path, f"can't read the interpolation: {_first_line(error)}"))
+            return replace(node, value=BROKEN)
+    return node
+
+
+class _Resolver:
+    def __init__(self, root: Marked, config: Any, problems: list[Problem]) -> None:
+        self.problems = problems
+        self.origins: dict[int, Marked] = {}
+        self.configs: list[Any] = []
+        self._remember(root, config)
+
+    def _remember(self, node: Marked, config: Any) -> None:
+        """Note which marked container each of OmegaConf's containers was made from."""
+        self.origins[id(config)] = node
+        self.configs.append(config)
+        for key, item in _items(node):
+            if isinstance(item.value, Mapping | list):
+                self._remember(item, config[key])
+
+    def resolve(self, node: Marked, config: Any, path: str, above: tuple[int, ...]) -> Marked:
+        if not isinstance(node.value, Mapping | list):
+            return node
+        if id(config) in above:
+            self.problems.append(Problem(node.place, path, "this definition contains itself"))
+            return replace(node, value=BROKEN)
+        items = [
+            (key, self.item(item, config, key, join(path, key), (*above, id(config))))
+            for key, item in _items(node)
+        ]
+        return replace(
+            node, value=dict(items) if isinstance(node.value, Mapping) else [item for _, item in items]
+        )
+
+    def item(self, item: Marked, parent: Any, key: Any, path: str, above: tuple[int, ...]) -> Marked:
+        if isinstance(item.value, Mapping | list):
+            return self.resolve(item, parent[key], path, above)
+        if not isinstance(item.value, str) or INTERPOLATION not in item.value:
+            return item
+        try:
+            found = parent[key]
+        except OmegaConfBaseException as error:
+            self.problems.append(Problem(item.place, path, f"{item.value}: {_first_line(error)}"))
+            return replace(item, value=BROKEN)
+        if not isinstance(found, DictConfig | ListConfig):
+            return replace(item, value=found)
+        origin = self.origins.get(id(found))
+        if origin is None:
+            computed = mark(OmegaConf.to_container(found, resolve=True), item.place)
+            return replace(computed, key_place=item.key_place)
+        return replace(self.resolve(origin, found, path, above), key_place=item.key_place)
+
+
+def _items(node: Marked) -> list[tuple[Any, Marked]]:
+    return list(node.value.items() if isinstance(node.value, Mapping) else enumerate(node.value))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,191 @@
+"""Checks one node against its component: which one it is, its keys, and what the config itself says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mmtk.config import Input, NodeDefault
+from mmtk.errors import MmtkError
+from mmtk.recipe.coerce import Markers, coerce
+from mmtk.recipe.marks import BROKEN, Marked, Place, at, mark
+from mmtk.recipe.paths import what_is_missing
+from mmtk.recipe.references import Reference
+from mmtk.recipe.schema import REQUIRED, Key, Schema, component_schema, dataclass_keys
+from mmtk.recipe.site import INVALID, Invalid, Site
+from mmtk.recipe.wording import show
+from mmtk.registry import Registration, Registry, nearest
+from mmtk.types import ComponentNode
+
+FindOutput = Callable[[str, "Input | None"], "Reference | str"]
+
+
+class NodeChecker:
+    """Turns marked nodes into ``ComponentNode`` objects, noting everything that is wrong on the way."""
+
+    def __init__(self, registry: Registry, find_output: FindOutput, files: bool = True) -> None:
+        """Take what the check needs.
+
+        Args:
+            registry: the components there are.
+            find_output: turns ``STAGE.OUTPUT`` into a reference of the wanted type, or says why it can't.
+            files: whether inputs given as paths must exist.
+        """
+        self.registry = registry
+        self.find_output = find_output
+        self.files = files
+
+    def component(self, marked: Marked, kind: str, site: Site, default: Any = REQUIRED) -> Any:
+        """Check a mapping with ``use:``; without it, it changes keys of the field's default component."""
+        if isinstance(marked.value, NodeDefault):
+            marked = mark(marked.value, marked.place)
+        if not isinstance(marked.value, Mapping):
+            hint = f"; write {{use: {marked.value}}}" if isinstance(marked.value, str) else ""
+            return site.fault(
+                marked.place, f"expected a {kind} ({{use: NAME}}), not {show(marked.value)}{hint}"
+            )
+        if "use" not in marked.value and isinstance(default, NodeDefault):
+            filled = mark(default, marked.named_at).value
+            marked = replace(marked, value={**filled, **marked.value})
+        registration = self.find(marked, kind, site)
+        if registration is None:
+            return INVALID
+        owner = f"{registration.component.name}, from {registration.origin}"
+        try:
+            schema = component_schema(registration)
+        except MmtkError as error:
+            return site.fault(marked.value["use"].place, str(error))
+        given = replace(marked, value={key: item for key, item in marked.value.items() if key != "use"})
+        keys = self.keys(given, schema.keys, site.of(owner))
+        if keys is None or not self.contract(marked, schema, keys, site.of(owner)):
+            return INVALID
+        return ComponentNode(kind, marked.value["use"].value, keys, str(marked.named_at))
+
+    def find(self, marked: Marked, kind: str, site: Site) -> Registration | None:
+        use = marked.value.get("use")
+        if use is None:
+            names = ", ".join(one.component.name for one in self.registry.of_kind(kind))
+            site.fault(marked.named_at, f"needs 'use: NAME' of a {kind}; there are: {names or 'none'}")
+            return None
+        if use.value is BROKEN:
+            return None
+        if not isinstance(use.value, str):
+            site.below("use").fault(use.place, f"expected a component's name, not {show(use.value)}")
+            return None
+        try:
+            return self.registry.get(kind, use.value)
+        except MmtkError as error:
+            site.below("use").of("").fault(use.place, str(error))
+            return None
+
+    def record(self, marked: Marked, config: type, site: Site, default: Any = REQUIRED) -> Any:
+        """Check a mapping against a nested config dataclass; keys left out come from the field's default."""
+        if isinstance(marked.value, config):
+            return marked.value
+        if not isinstance(marked.value, Mapping):
+            return site.fault(marked.place, f"expected a mapping, not {show(marked.value)}")
+        schema = Schema(dataclass_keys(config), config)
+        if isinstance(default, config):
+            schema = replace(
+                schema,
+                keys={name: Key(key.annotation, getattr(default, name)) for name, key in schema.keys.items()},
+            )
+        keys = self.keys(marked, schema.keys, site)
+        if keys is None:
+            return INVALID
+        instance = self.contract(marked, schema, keys, site)
+        return INVALID if instance is None else instance
+
+    def keys(self, marked: Marked, known: Mapping[str, Key], site: Site) -> dict[str, Any] | None:
+        """Check every key of a mapping; None when something is wrong with one."""
+        faults = len(site.problems)
+        for name in marked.value:
+            if name not in known:
+                near = nearest(name, known)
+                hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(known) or 'none'}"
+                site.below(name).fault(marked.value[name].named_at, f"unknown key; {hint}")
+        values = {}
+        for name, key in known.items():
+            values[name] = self.key(marked, name, key, site)
+        wrong = len(site.problems) > faults or any(isinstance(value, Invalid) for value in values.values())
+        return None if wrong else values
+
+    def key(self, marked: Marked, name: str, key: Key, site: Site) -> Any:
+        given = marked.value.get(name)
+        if given is not None:
+            return coerce(given, key.annotation, site.below(name), self, Markers(default=key.default))
+        if key.default is REQUIRED:
+            return site.below(name).fault(marked.named_at, "this key is required and missing")
+        return self.default(key.default, key.annotation, site.below(name), marked.named_at)
+
+    def default(self, value: Any, annotation: Any, site: Site, place: Place) -> Any:
+        """Turn the component nodes of a default into checked ones; everything else is taken as it is."""
+        if not _holds_nodes(value):
+            return value
+        if dataclasses.is_dataclass(value) and not isinstance(value, NodeDefault | type):
+            marked = Marked({}, place, place)
+            return self.record(marked, type(value), site, value)
+        return coerce(mark(value, place), annotation, site, self)
+
+    def contract(self, marked: Marked, schema: Schema, keys: Mapping[str, Any], site: Site) -> Any:
+        """Construct the config and let it check its fields against each other; None when it objects."""
+        if schema.config is None:
+            return keys or True
+        try:
+            instance = schema.config(**keys)
+            faults = list(instance.check()) if hasattr(instance, "check") else []
+        except Exception as error:
+            site.fault(marked.named_at, f"the config refuses these keys: {type(error).__name__}: {error}")
+            return None
+        for path, message in faults:
+            names = path.split(".")
+            while names and at(marked, names) is None:
+                names.pop()
+            found = at(marked, names)
+            inner = site.below(path) if path else site
+            inner.fault(found.named_at if found else marked.named_at, message)
+        return None if faults else instance
+
+    def path(self, marked: Marked, input_: Input | None, site: Site) -> Any:
+        """Check a path, or ``{from: STAGE.OUTPUT}`` where the field is an input."""
+        value = marked.value
+        if isinstance(value, Path):
+            return value
+        if isinstance(value, Mapping) and set(value) == {"from"}:
+            return self.reference(value["from"], input_, site)
+        if not isinstance(value, str):
+            also = " or {from: STAGE.OUTPUT}" if input_ else ""
+            return site.fault(marked.place, f"expected a path{also}, not {show(value)}")
+        if not value:
+            return site.fault(marked.place, "expected a path, not an empty text")
+        path = Path(value)
+        if input_ is not None and self.files and (fault := what_is_missing(path)):
+            is_output = isinstance(self.find_output(value, input_), Reference)
+            hint = f"; did you mean {{from: {value}}}?" if is_output else ""
+            return site.fault(marked.place, f"{fault}{hint}")
+        return path
+
+    def reference(self, source: Marked, input_: Input | None, site: Site) -> Any:
+        if input_ is None:
+            return site.fault(source.named_at, "this key takes a path and no stage's output")
+        if source.value is BROKEN:
+            return INVALID
+        if not isinstance(source.value, str):
+            return site.fault(source.place, f"expected STAGE.OUTPUT, not {show(source.value)}")
+        found = self.find_output(source.value, input_)
+        return found if isinstance(found, Reference) else site.fault(source.place, found)
+
+
+def _holds_nodes(value: Any) -> bool:
+    if isinstance(value, NodeDefault):
+        return True
+    if isinstance(value, Mapping):
+        return any(_holds_nodes(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_nodes(item) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return any(_holds_nodes(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return False

@@ -1,0 +1,73 @@
+"""Keys that the command line sets: ``stages.pretrain.epochs=2``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from mmtk.errors import RecipeError
+from mmtk.recipe.marks import Marked, Place, assign, at
+from mmtk.recipe.problems import Problem
+from mmtk.recipe.yaml_reader import read_yaml
+from mmtk.registry import nearest
+
+KEY = re.compile(r"[^\s.\[\]=]+(\.[^\s.\[\]=]+|\[\d+\])*")
+
+
+def apply_overrides(recipe: Marked, overrides: Iterable[str], problems: list[Problem]) -> Marked:
+    """Set every ``key=value`` in turn. Values are YAML; lists are reached by index (``sections[0].title``).
+
+    What is wrong with an override is added to ``problems``, at the place ``command line: key=value``.
+    """
+    for override in overrides:
+        place = Place(f"command line: {override}")
+        key, equals, text = override.partition("=")
+        if not equals or not KEY.fullmatch(key):
+            problems.append(Problem(place, "", "expected key=value, e.g. stages.pretrain.epochs=2"))
+            continue
+        keys = key.replace("[", ".").replace("]", "").split(".")
+        if fault := _unknown_part(recipe, keys):
+            problems.append(Problem(place, key, fault))
+            continue
+        try:
+            recipe = assign(recipe, keys, _value(text, place, problems))
+        except LookupError as error:
+            problems.append(Problem(place, key, str(error)))
+        except RecipeError as error:
+            problems.append(Problem(place, key, str(error).removeprefix(f"{place}: ")))
+    return recipe
+
+
+def _value(text: str, place: Place, problems: list[Problem]) -> Marked:
+    """Read a value as YAML; a word is taken as it was typed, with its blanks and number signs."""
+    if not text.strip() or text.lstrip().startswith("#"):
+        return Marked(text, place)
+    value = read_yaml(text, place.source, problems, origin=place)
+    if isinstance(value.value, str) and text.lstrip()[:1] not in ("'", '"', "|", ">"):
+        return Marked(text, place)
+    return value
+
+
+def _unknown_part(recipe: Marked, keys: list[str]) -> str | None:
+    """Say which stage or definition an override changes that isn't there.
+
+    Everywhere else a component's config knows which keys there are, and the check finds a misspelt one.
+    """
+    section = keys[0]
+    if section == "stages":
+        known = keys[1:2] if len(keys) > 2 else []
+    elif section == "definitions":
+        known = keys[1:-1] or keys[1:]
+    else:
+        return None
+    node = at(recipe, [section])
+    for key in known:
+        names = node.value if node and isinstance(node.value, dict) else None
+        if names is None:
+            return None
+        if key not in names:
+            near = nearest(key, names)
+            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(names) or 'none'}"
+            return f"the recipe has no '{key}' in its {section}; {hint}"
+        node = names[key]
+    return None

@@ -1,0 +1,37 @@
+"""What lies at a path that a recipe names: a file, a folder, or what fits a pattern."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path
+
+from mmtk.registry import nearest
+
+BRACES = re.compile(r"\{[^{}]*\}")
+
+
+def matches(path: Path) -> list[Path]:
+    """Return what lies at ``path``, in order.
+
+    Braces (``a-{0000..0123}.tar``) are read as ``*``: which of the names are meant is for the reader to say.
+    """
+    path = path.expanduser()
+    if path.exists():
+        return [path]
+    found = glob.glob(BRACES.sub("*", str(path)))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return [Path(name) for name in sorted(found)]
+
+
+def what_is_missing(path: Path) -> str | None:
+    """Say that nothing lies at ``path``, with the nearest name that does; None where something does."""
+    if matches(path):
+        return None
+    path = path.expanduser()
+    seen = "" if path.is_absolute() else f", seen from {Path.cwd()}"
+    if glob.has_magic(BRACES.sub("*", str(path))):
+        return f"no file fits the pattern {path}{seen}"
+    parent = path.parent
+    near = nearest(path.name, [one.name for one in parent.iterdir()]) if parent.is_dir() else None
+    hint = f"; did you mean {parent / near}?" if near else ""
+    return f"there is no file or folder {path}{seen}{hint}"

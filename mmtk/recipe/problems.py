@@ -1,0 +1,45 @@
+"""What is wrong in a recipe, collected so that everything can be said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mmtk.errors import RecipeError
+from mmtk.recipe.marks import Place
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where it was written, which key it is about, and what it is."""
+
+    place: Place
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.place}  {self.path}" if self.path else str(self.place)
+        return f"{where}: {self.message}"
+
+
+def recipe_error(recipe: str, problems: Iterable[Problem]) -> RecipeError:
+    """Return one error that lists every problem in the order of their places.
+
+    A definition that several stages use is one text with one fault, and is reported once.
+    """
+    once: dict[tuple[Place, str], Problem] = {}
+    for problem in problems:
+        once.setdefault((problem.place, problem.message), problem)
+    lines = [
+        str(problem)
+        for problem in sorted(
+            once.values(), key=lambda one: (one.place.source, one.place.line, one.place.column)
+        )
+    ]
+    if len(lines) == 1:
+        return RecipeError(lines[0])
+    return RecipeError(f"{recipe}: {len(lines)} problems\n  " + "\n  ".join(lines))
+
+
+def join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)

@@ -1,0 +1,49 @@
+"""Where the check is: which key, of which component, and where to put what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mmtk.recipe.marks import Place
+from mmtk.recipe.problems import Problem, join
+
+
+class Invalid:
+    """Stands for a value whose fault has been reported."""
+
+    def __repr__(self) -> str:
+        return "INVALID"
+
+
+INVALID = Invalid()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A key of a recipe while it is checked.
+
+    Attributes:
+        path: the key, from the top.
+        problems: where faults are collected.
+        owner: the component that the key belongs to, for messages: ``itm, from blip/mmtk 0.1.0``.
+    """
+
+    path: str
+    problems: list[Problem]
+    owner: str = ""
+
+    def below(self, key: object) -> Site:
+        return replace(self, path=join(self.path, key))
+
+    def of(self, owner: str) -> Site:
+        return replace(self, owner=owner)
+
+    def trial(self) -> Site:
+        """The same site with a list of its own, to try a reading without reporting its faults."""
+        return replace(self, problems=[])
+
+    def fault(self, place: Place, message: str) -> Invalid:
+        """Note what is wrong here."""
+        suffix = f" ({self.owner})" if self.owner else ""
+        self.problems.append(Problem(place, self.path, f"{message}{suffix}"))
+        return INVALID

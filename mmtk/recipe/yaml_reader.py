@@ -1,0 +1,130 @@
+"""YAML text to marked data. Scalars follow YAML 1.2: ``3e-4`` is a number and ``no`` a word."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from mmtk.errors import RecipeError
+from mmtk.recipe.marks import BROKEN, Marked, Place
+from mmtk.recipe.problems import Problem, join
+
+TAG = "tag:yaml.org,2002:"
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    ("int", r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+", [*"-+0123456789"]),
+    ("float", r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?", [*"-+0123456789."]),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+."]),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"{TAG}{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
+
+
+def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | None = None) -> Marked:
+    """Parse one YAML document.
+
+    Args:
+        text: the document.
+        source: what places name as its file.
+        problems: faults that leave the rest readable (a key that stands twice) are added here.
+        origin: one place for everything in it; None takes lines and columns.
+
+    Raises:
+        RecipeError: it is no YAML.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = origin or (Place(source, mark.line + 1, mark.column + 1) if mark else Place(source))
+        raise RecipeError(f"{place}: not valid YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{origin or source}: not valid YAML: {str(error).splitlines()[0]}") from None
+    finally:
+        loader.dispose()
+    if node is None:
+        return Marked(None, origin or Place(source))
+    return _Reader(source, origin, problems).read(node, "", ())
+
+
+class _Reader:
+    def __init__(self, source: str, origin: Place | None, problems: list[Problem]) -> None:
+        self.source = source
+        self.origin = origin
+        self.problems = problems
+
+    def place(self, node: Node) -> Place:
+        return self.origin or Place(self.source, node.start_mark.line + 1, node.start_mark.column + 1)
+
+    def fault(self, node: Node, path: str, message: str) -> Marked:
+        self.problems.append(Problem(self.place(node), path, message))
+        return Marked(BROKEN, self.place(node))
+
+    def read(self, node: Node, path: str, above: tuple[Node, ...]) -> Marked:
+        if any(node is one for one in above):
+            return self.fault(node, path, "an anchor that contains itself")
+        if isinstance(node, MappingNode) and node.tag == f"{TAG}map":
+            return Marked(self.mapping(node, path, (*above, node)), self.place(node))
+        if isinstance(node, SequenceNode) and node.tag == f"{TAG}seq":
+            items = [self.read(item, join(path, i), (*above, node)) for i, item in enumerate(node.value)]
+            return Marked(items, self.place(node))
+        if isinstance(node, ScalarNode) and node.tag in _SCALARS:
+            try:
+                return Marked(_SCALARS[node.tag](node.value), self.place(node))
+            except ValueError:
+                pass
+        return self.fault(
+            node, path, f"the YAML tag '{node.tag.replace(TAG, '!!')}' doesn't fit or isn't known here"
+        )
+
+    def mapping(self, node: MappingNode, path: str, above: tuple[Node, ...]) -> dict[str, Marked]:
+        found: dict[str, Marked] = {}
+        inherited: dict[str, Marked] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == f"{TAG}merge":
+                inherited = {**self.merged(value_node, path, above), **inherited}
+                continue
+            key = key_node.value
+            if not isinstance(key_node, ScalarNode) or key_node.tag != f"{TAG}str":
+                shown = f"'{key}'" if isinstance(key, str) else "this one"
+                self.fault(key_node, path, f"a key must be text, and {shown} is not; put it in quotes")
+                continue
+            if key in found:
+                first = found[key].key_place
+                self.fault(key_node, join(path, key), f"the key stands twice; the first is at {first}")
+                continue
+            value = self.read(value_node, join(path, key), above)
+            found[key] = Marked(value.value, value.place, self.place(key_node))
+        return {**inherited, **found}
+
+    def merged(self, node: Node, path: str, above: tuple[Node, ...]) -> dict[str, Marked]:
+        """The keys that ``<<:`` takes in; of several mappings the first one wins."""
+        read = self.read(node, path, above)
+        sources = read.value if isinstance(read.value, list) else [read]
+        keys: dict[str, Marked] = {}
+        for source in reversed(sources):
+            if isinstance(source.value, dict):
+                keys |= source.value
+            elif source.value is not BROKEN:
+                self.fault(node, path, "'<<' takes a mapping or a list of mappings")
+        return keys
+
+
+_SCALARS: dict[str, Any] = {
+    f"{TAG}null": lambda _text: None,
+    f"{TAG}bool": lambda text: text.lower() == "true",
+    f"{TAG}int": lambda text: int(text, 16) if text[:2] in ("0x", "0X") else int(text.replace("_", "")),
+    f"{TAG}float": lambda text: float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan")),
+    f"{TAG}str": str,
+}
