@@ -97,8 +97,10 @@ def _card(key: str, outcome: str, rows: list[dict[str, Any]], image: bytes | Non
         for row in sorted(rows, key=lambda row: _ORDER.get(row["source"], 3))
         if row["source"] != IMAGE
     ]
-    failure = next((row["reason"] for row in rows if row["source"] == IMAGE), "")
-    return Card(key, outcome, data_uri(image) if image is not None else None, texts, failure or "")
+    failure = ""
+    if outcome == FAILED:  # elsewhere such a row is about another sample of the same key
+        failure = next(row["reason"] or "" for row in rows if row["source"] == IMAGE)
+    return Card(key, outcome, data_uri(image) if image is not None else None, texts, failure)
 
 
 def _rows_by_key(ledger: pa.Table, keys: list[str]) -> dict[str, list[dict[str, Any]]]:

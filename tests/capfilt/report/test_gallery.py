@@ -74,6 +74,13 @@ def test_failed_image(tmp_path: Path) -> None:
     assert "failed" in page.one("li", "card").classes
 
 
+def test_a_duplicate_that_was_set_aside_is_not_held_against_the_first(tmp_path: Path) -> None:
+    page = page_of(tmp_path, [*pair("a", 0.9, 0.8), failed_row("a", "duplicate key")])
+    assert "both-kept" in page.one("li", "card").classes
+    assert "duplicate" not in page.one("li", "card").text
+    assert [e.text for e in page.all("label")] == ["All shown 1", "Both texts kept 1"]
+
+
 @pytest.mark.parametrize("images", [{}, {"a": None}, {"a": b"no image"}])
 def test_a_picture_that_can_not_be_found_leaves_its_texts(
     tmp_path: Path, images: dict[str, bytes | None]
