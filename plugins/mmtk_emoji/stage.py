@@ -41,9 +41,13 @@ class EmojiDataStage:
 
 
 def read_truth(categories: Sequence[str] | None = None) -> pa.Table:
-    """Read what is known of each sample: key, split, concept, style, label, category, license, clean, noise_kind.
+    """Read what is known of each sample, a row each.
 
-    Only evaluation may read it. ``categories`` keeps the samples of these alone.
+    Args:
+        categories: keep the samples of these alone; None keeps all.
+
+    Returns:
+        A table with the columns key, split, concept, style, label, category, license, clean and noise_kind.
     """
     truth = pq.read_table(DATA / TRUTH)
     if categories is None:
