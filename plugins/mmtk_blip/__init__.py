@@ -1,0 +1,1 @@
+"""BLIP: MED, its encoders, heads, losses and tokenizer."""

@@ -102,7 +102,7 @@ class MedBertConfig:
     """BERT's dropout on hidden states and attention weights."""
     sharing: Literal["all", "all_but_sa", "all_but_ca", "none"] = "all_but_sa"
     """What encoder and decoder share (BLIP table 3): all, all but self-attention (BLIP), all but
-    cross-attention, or nothing. Embeddings always are."""
+    cross-attention, or nothing."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.width % self.heads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from functools import partial
 from itertools import pairwise
@@ -156,6 +157,6 @@ def timm_features(
 def _check_name(name: str) -> None:
     if timm.is_model(name):
         return
-    known = timm.list_models(f"*{name.split('.')[0]}*")[:5] or timm.list_models(f"{name[:4]}*")[:5]
-    near = f"; some of its names: {', '.join(known)}" if known else ""
-    raise RecipeError(f"timm has no network {name!r}{near}")
+    near = difflib.get_close_matches(name, timm.list_models(), n=3)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise RecipeError(f"timm has no network {name!r}{hint}")

@@ -18,12 +18,14 @@ Side = Literal["encoder", "decoder"]
 Sharing = Literal["all", "all_but_sa", "all_but_ca", "none"]
 Cache = Sequence[KeysValues]
 
-# Whether encoder and decoder share self-attention, cross-attention and feed-forward blocks (BLIP table 3).
-SHARED: dict[str, tuple[bool, bool, bool]] = {
-    "all": (True, True, True),
-    "all_but_sa": (False, True, True),
-    "all_but_ca": (True, False, True),
-    "none": (False, False, False),
+Part = Literal["embeddings", "self_attention", "cross_attention", "feed_forward"]
+
+# What the decoder has of its own (BLIP table 3; the 361M parameters of "none" count its embeddings twice).
+DECODERS_OWN: dict[Sharing, frozenset[Part]] = {
+    "all": frozenset(),
+    "all_but_sa": frozenset({"self_attention"}),
+    "all_but_ca": frozenset({"cross_attention"}),
+    "none": frozenset({"embeddings", "self_attention", "cross_attention", "feed_forward"}),
 }
 
 
@@ -69,8 +71,7 @@ class TextTransformer(nn.Module):
         hidden_width: inner width of the feed-forward blocks.
         max_positions: longest text in tokens.
         dropout: BERT's hidden and attention dropout.
-        sharing: what decoder and encoder share; embeddings always are. Attributes ``decoder_…`` are the
-            encoder's own modules where shared, and are then registered once, under the encoder's name.
+        sharing: what decoder and encoder share. Attributes ``decoder_…`` are None where they share.
     """
 
     def __init__(
@@ -91,7 +92,9 @@ class TextTransformer(nn.Module):
         self.depth = depth
         self.max_positions = max_positions
         self.sharing = sharing
-        shares_self, shares_cross, shares_feed_forward = SHARED[sharing]
+
+        def embeddings() -> TextEmbeddings:
+            return TextEmbeddings(vocab_size, width, max_positions, dropout)
 
         def self_attention() -> nn.ModuleList:
             return nn.ModuleList(SelfAttention(width, heads, dropout) for _ in range(depth))
@@ -102,18 +105,25 @@ class TextTransformer(nn.Module):
         def feed_forward() -> nn.ModuleList:
             return nn.ModuleList(FeedForward(width, hidden_width, dropout) for _ in range(depth))
 
-        self.embeddings = TextEmbeddings(vocab_size, width, max_positions, dropout)
+        own = DECODERS_OWN[sharing]
+        self.embeddings = embeddings()
         self.self_attention = self_attention()
         self.cross_attention = cross_attention()
         self.feed_forward = feed_forward()
-        self.decoder_self_attention = None if shares_self else self_attention()
-        self.decoder_cross_attention = None if shares_cross else cross_attention()
-        self.decoder_feed_forward = None if shares_feed_forward else feed_forward()
+        self.decoder_embeddings = embeddings() if "embeddings" in own else None
+        self.decoder_self_attention = self_attention() if "self_attention" in own else None
+        self.decoder_cross_attention = cross_attention() if "cross_attention" in own else None
+        self.decoder_feed_forward = feed_forward() if "feed_forward" in own else None
         initialise_as_bert(self)
 
     def text_encoder(self) -> TextEncoder:
         """The text-only mode as a module that shares this one's weights."""
         return TextEncoder(self.embeddings, self.self_attention, self.feed_forward)
+
+    @property
+    def output_embeddings(self) -> Tensor:
+        """Word embeddings ``(V, D)`` that the decoder reads with, and predicts words with."""
+        return (self.decoder_embeddings or self.embeddings).word.weight
 
     def keys_values_side(self, side: Side) -> Side:
         """Whose cross-attention ``side`` uses: the encoder's, unless the decoder has its own."""
@@ -147,7 +157,8 @@ class TextTransformer(nn.Module):
             cache: what the call on the tokens before these returned.
         """
         assert cache is None or ids.shape[1] == 1, "a cached decoder takes one token at a time"
-        states = self.embeddings(ids, offset=cache[0].keys.shape[2] if cache else 0)
+        embeddings = self.decoder_embeddings or self.embeddings
+        states = embeddings(ids, offset=cache[0].keys.shape[2] if cache else 0)
         presents: list[KeysValues] = []
         pasts: Sequence[KeysValues | None] = cache or [None] * self.depth
         blocks = zip(

@@ -44,7 +44,7 @@ class TrainWordpiece:
         )
         path = context.folder / TrainWordpieceConfig.OUTPUTS["vocabulary"].path
         path.write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-        left_out = "".join(f", {count} {what} left out" for what, count in sorted(skipped.items()))
+        left_out = "".join(f", {count} {what} left out" for what, count in sorted(skipped.items()) if count)
         context.say(f"{len(vocabulary)} tokens from {len(texts)} texts{left_out}")
 
     def _texts(self, reader: Reader, skipped: Counter[str]) -> Iterator[str]:

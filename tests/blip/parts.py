@@ -16,7 +16,28 @@ from torch import Tensor
 from mmtk.engine.learner import Learner
 from mmtk.types import Batch, Negatives, StepState
 
-WORDS = ["a", "the", "red", "blue", "green", "small", "big", "cat", "dog", "owl", "car", "house", "tree", "on", "in", "near", "with", "and", "of", "picture"]
+WORDS = [
+    "a",
+    "the",
+    "red",
+    "blue",
+    "green",
+    "small",
+    "big",
+    "cat",
+    "dog",
+    "owl",
+    "car",
+    "house",
+    "tree",
+    "on",
+    "in",
+    "near",
+    "with",
+    "and",
+    "of",
+    "picture",
+]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, "##s", "##ly"]
 TEXTS = ("a red cat", "the big blue dogs on a green car", "owl", "a small house near the tree and a dog")
 
@@ -24,7 +45,10 @@ TEXTS = ("a red cat", "the big blue dogs on a green car", "owl", "a small house 
 def fixed_negatives(image_for_text: Tensor, text_for_image: Tensor):
     """A sampler that always answers the same."""
 
-    def draw(text_to_image: Tensor, image_to_text: Tensor, image_ids: Tensor, generator: torch.Generator) -> Negatives:
+    def draw(
+        text_to_image: Tensor, image_to_text: Tensor, image_ids: Tensor, generator: torch.Generator
+    ) -> Negatives:
+        assert isinstance(generator, torch.Generator)
         assert text_to_image.shape == image_to_text.shape == (len(image_ids), len(image_ids))
         assert not text_to_image.requires_grad
         return Negatives(image_for_text, text_for_image)
@@ -42,7 +66,9 @@ def tokenizer(max_length: int = 30) -> WordPiece:
     return WordPiece(VOCABULARY, max_length=max_length)
 
 
-def tiny_transformer(sharing: Sharing = "all_but_sa", dropout: float = 0.0, depth: int = 2) -> TextTransformer:
+def tiny_transformer(
+    sharing: Sharing = "all_but_sa", dropout: float = 0.0, depth: int = 2
+) -> TextTransformer:
     transformer = TextTransformer(
         vocab_size=tokenizer().vocab_size,
         image_width=24,
@@ -65,7 +91,9 @@ def spread_weights(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
-def tiny_learner(sharing: Sharing = "all_but_sa", dropout: float = 0.0, seed: int = 0, **heads_config) -> Learner:
+def tiny_learner(
+    sharing: Sharing = "all_but_sa", dropout: float = 0.0, seed: int = 0, **heads_config
+) -> Learner:
     torch.manual_seed(seed)
     model = Med(
         image_encoder=spread_weights(timm_vit(image_size=32, patch_size=16, width=24, depth=1, heads=2)),
@@ -77,7 +105,9 @@ def tiny_learner(sharing: Sharing = "all_but_sa", dropout: float = 0.0, seed: in
         "itc": ItcHead(loss=SoftContrastive()),
         "itm": ItmHead(text_width=16, loss=CrossEntropy(), negatives=next_in_batch(len(TEXTS))),
         "lm": spread_weights(
-            LmHead(text_width=16, vocab_size=model.tokenizer.vocab_size, loss=LabelSmoothing(), **heads_config)
+            LmHead(
+                text_width=16, vocab_size=model.tokenizer.vocab_size, loss=LabelSmoothing(), **heads_config
+            )
         ),
     }
     return Learner(model, heads)

@@ -32,7 +32,7 @@ PROMPT = "a picture of "
 
 
 class PublicMomentum:
-    """The public implementation's momentum step, spelt out: average, then features, then the queue as keys."""
+    """The public implementation's momentum step: average, then features, then the queue as keys."""
 
     def __init__(self, model: Med, weights: dict[str, Tensor]) -> None:
         self.online = model.feature_towers()
@@ -71,13 +71,17 @@ class Golden:
 
 @pytest.fixture(scope="module")
 def golden() -> Golden:
-    weights = {name: _as_float32(tensor) for name, tensor in load_file(GOLDEN / "blip_tiny.safetensors").items()}
+    weights = {
+        name: _as_float32(tensor) for name, tensor in load_file(GOLDEN / "blip_tiny.safetensors").items()
+    }
     tensors = load_file(GOLDEN / "blip_tiny_expected.safetensors")
     facts = json.loads((GOLDEN / "blip_tiny_expected.json").read_text(encoding="utf-8"))
     learner = _learner(facts)
     _load_online(learner, weights)
     count = len(facts["captions"])
-    batch = Batch(tensors["image"], tuple(facts["captions"]), torch.arange(count), tuple(map(str, range(count))))
+    batch = Batch(
+        tensors["image"], tuple(facts["captions"]), torch.arange(count), tuple(map(str, range(count)))
+    )
     momentum = PublicMomentum(learner.model, weights)
     learner.eval()
     momentum.before_step()
@@ -92,7 +96,13 @@ def _learner(facts: dict) -> Learner:
     model = Med(
         image_encoder=timm_vit(image_size=64, patch_size=16, width=64, depth=2, heads=4),
         text_transformer=TextTransformer(
-            vocab_size=words.vocab_size, image_width=64, width=48, depth=2, heads=4, hidden_width=96, max_positions=64
+            vocab_size=words.vocab_size,
+            image_width=64,
+            width=48,
+            depth=2,
+            heads=4,
+            hidden_width=96,
+            max_positions=64,
         ),
         tokenizer=words,
         embed_dim=32,
@@ -129,7 +139,10 @@ def test_token_ids(golden: Golden) -> None:
 
 
 def test_embeddings_and_features(golden: Golden) -> None:
-    images, texts = golden.model.encode_images(golden.batch.images), golden.model.encode_texts(golden.batch.texts)
+    images, texts = (
+        golden.model.encode_images(golden.batch.images),
+        golden.model.encode_texts(golden.batch.texts),
+    )
     torch.testing.assert_close(images.embeds, golden.tensors["image_embeds"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(images.features, golden.tensors["image_feat"], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(texts.features, golden.tensors["text_feat"], rtol=1e-4, atol=1e-6)
@@ -141,7 +154,10 @@ def test_losses(golden: Golden, head: str) -> None:
 
 
 def test_match_logits(golden: Golden) -> None:
-    images, texts = golden.model.encode_images(golden.batch.images), golden.model.encode_texts(golden.batch.texts)
+    images, texts = (
+        golden.model.encode_images(golden.batch.images),
+        golden.model.encode_texts(golden.batch.texts),
+    )
     own = torch.arange(len(golden.batch))
     image_index = torch.cat((own, torch.tensor(golden.facts["neg_image_for_text"]), own))
     text_index = torch.cat((own, own, torch.tensor(golden.facts["neg_text_for_image"])))
@@ -170,7 +186,10 @@ def test_momentum_state(golden: Golden) -> None:
 
 
 def test_vocabulary_logits(golden: Golden) -> None:
-    images, texts = golden.model.encode_images(golden.batch.images), golden.model.encode_texts(golden.batch.texts)
+    images, texts = (
+        golden.model.encode_images(golden.batch.images),
+        golden.model.encode_texts(golden.batch.texts),
+    )
     ids = first_token_replaced(texts.ids, golden.model.tokenizer.decode_id)
     states = golden.model.text_transformer.decode(ids, images.keys_values("decoder")).states
     logits = golden.learner.heads["lm"].logits(golden.model, states)[:, :, ::997]
@@ -186,4 +205,6 @@ def test_captions(golden: Golden, beams: int) -> None:
     written = [tokenizer.decode(ids) for ids in head.generate_ids(images, decoding)]
     assert [text[len(PROMPT) :] for text in written] == golden.facts[f"beam{beams}"]
     # Where a caption goes on with the prompt's last word, cutting by characters loses one.
-    assert all(text.endswith(caption) for text, caption in zip(written, head.generate(images, decoding), strict=True))
+    assert all(
+        text.endswith(caption) for text, caption in zip(written, head.generate(images, decoding), strict=True)
+    )

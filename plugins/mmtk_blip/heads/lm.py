@@ -67,7 +67,7 @@ class LmHead(nn.Module):
 
     def logits(self, model: Med, states: Tensor) -> Tensor:
         """Decoder states ``(…, D)`` to logits over the vocabulary ``(…, V)``."""
-        return self.prediction(states, model.text_transformer.embeddings.word.weight)
+        return self.prediction(states, model.text_transformer.output_embeddings)
 
     @torch.no_grad()
     def generate(
