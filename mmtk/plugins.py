@@ -60,7 +60,7 @@ def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
     found = entry_points(group=GROUP) if points is None else points
     plugins: dict[str, PluginInfo] = {}
     refused: list[PluginInfo] = []
-    for point in sorted(found, key=lambda one: (one.name, _distribution(one))):
+    for point in sorted(found, key=_own_first):
         info = PluginInfo(point.name, *_distribution(point), point.value)
         if point.name in plugins:
             first = plugins[point.name]
@@ -74,6 +74,12 @@ def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
         plugins[name] = _ask(manager, plugins[name])
     everything = (*plugins.values(), *refused)
     return PluginHost(_registry(everything), everything)
+
+
+def _own_first(point: EntryPoint) -> tuple[str, bool, tuple[str, str]]:
+    """Order by name; where two distributions claim one, the host's own plugin comes first and keeps it."""
+    distribution = _distribution(point)
+    return point.name, distribution[0] != PROJECT_NAME, distribution
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:

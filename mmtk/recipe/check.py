@@ -24,7 +24,6 @@ from mmtk.types import ComponentNode
 
 NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-FREE_KEYS = ("definitions", "extends")
 
 
 @dataclass(frozen=True)
@@ -106,15 +105,15 @@ class _RecipeCheck:
 
     def settings(self) -> Settings | None:
         root = self.document.root
-        own = {key: value for key, value in root.value.items() if key not in (*FREE_KEYS, "stages")}
+        definitions = root.value.get("definitions")
+        if definitions and not isinstance(definitions.value, dict | None):
+            Site("definitions", self.problems).fault(definitions.place, "expected a mapping")
+        own = {key: value for key, value in root.value.items() if key not in ("definitions", "stages")}
         known = dataclass_keys(Settings)
+        spellings = [*known, "extends", "definitions", "stages"]
         for key in [key for key in own if key not in known]:
-            near = nearest(key, [*known, *FREE_KEYS, "stages"])
-            hint = (
-                f"did you mean '{near}'?"
-                if near
-                else f"there are: {', '.join([*known, *FREE_KEYS, 'stages'])}"
-            )
+            near = nearest(key, spellings)
+            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(spellings)}"
             Site(key, self.problems).fault(own.pop(key).named_at, f"unknown key of a recipe; {hint}")
         settings = self.checker.record(replace(root, value=own), Settings, Site("", self.problems))
         return None if isinstance(settings, Invalid) else settings

@@ -110,35 +110,30 @@ def _union(marked: Marked, base: Any, site: Site, parts: Parts, markers: Markers
         if value is not INVALID:
             return value
         trials.append(trial)
+    if not all(trial.problems for trial in trials):
+        return INVALID
     telling = [trial for trial in trials if any(problem.path != site.path for problem in trial.problems)]
     if len(trials) == 1 or telling:
         site.problems.extend((telling or trials)[0].problems)
         return INVALID
-    if all(isinstance(_unwrap(one, markers)[0], type) or get_origin(one) for one in members) and (
-        chosen := _shaped(marked, members, markers)
-    ):
-        site.problems.extend(trials[members.index(chosen[0])].problems)
-        return INVALID
+    for member, trial in zip(members, trials, strict=True):
+        if _has_shape(marked.value, _unwrap(member, markers)[0]):
+            site.problems.extend(trial.problems)
+            return INVALID
     return site.fault(
         marked.place, f"expected {alternatives(expected(one) for one in members)}, not {show(marked.value)}"
     )
 
 
-def _shaped(marked: Marked, members: list[Any], markers: Markers) -> list[Any]:
-    """The members whose faults say more than that the type is wrong: those of the value's own shape."""
-    shape = type(marked.value)
-    bases = [(member, _unwrap(member, markers)[0]) for member in members]
-    if shape is str:
-        return [member for member, base in bases if base is Path or get_origin(base) is Literal]
-    if shape is list:
-        return [member for member, base in bases if is_sequence(base)]
-    if shape is dict:
-        return [
-            member
-            for member, base in bases
-            if is_mapping(base) or dataclasses.is_dataclass(base) or base is Path
-        ]
-    return [member for member, base in bases if base is shape]
+def _has_shape(value: Any, base: Any) -> bool:
+    """Whether a member's own fault says more of a value than that it is none of the alternatives."""
+    if isinstance(value, str):
+        return base is Path or get_origin(base) is Literal
+    if isinstance(value, list):
+        return is_sequence(base)
+    if isinstance(value, Mapping):
+        return base is Path or is_mapping(base) or dataclasses.is_dataclass(base)
+    return base is type(value)
 
 
 def _mapping(marked: Marked, base: Any, site: Site, parts: Parts, markers: Markers) -> Any:

@@ -33,6 +33,9 @@ class _Patches:
     def apply(self, node: Marked, path: str, above: tuple[int, ...]) -> Marked:
         value = node.value
         if isinstance(value, Patched):
+            if id(value) in above:
+                self.problems.append(Problem(node.place, path, "this definition contains itself"))
+                return replace(node, value=BROKEN)
             base = self.target(value.reference, path, above)
             if base.value is BROKEN:
                 return base

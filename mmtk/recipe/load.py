@@ -64,6 +64,8 @@ def _read(path: Path, above: tuple[Path, ...], problems: list[Problem]) -> Marke
     if not isinstance(recipe.value, dict):
         raise RecipeError(f"{recipe.place}: a recipe is a mapping with the key 'stages', and this is none")
     extends = recipe.value.get("extends")
+    own = {key: value for key, value in recipe.value.items() if key != "extends"}
+    recipe = replace(recipe, value=own)
     if extends is None:
         return recipe
     if not isinstance(extends.value, str):
@@ -76,8 +78,7 @@ def _read(path: Path, above: tuple[Path, ...], problems: list[Problem]) -> Marke
         raise RecipeError(f"{extends.place}  extends: there is no file {base_path}")
     base = _read(base_path, (*above, path), problems)
     inherited = {key: value for key, value in base.value.items() if key not in OWN_KEYS}
-    own = {key: value for key, value in recipe.value.items() if key != "extends"}
-    return merge(replace(base, value=inherited, place=recipe.place), replace(recipe, value=own))
+    return merge(replace(base, value=inherited, place=recipe.place), recipe)
 
 
 def _text(path: Path) -> str:

@@ -60,7 +60,7 @@ class NodeChecker:
             return site.fault(marked.value["use"].place, str(error))
         given = replace(marked, value={key: item for key, item in marked.value.items() if key != "use"})
         keys = self.keys(given, schema.keys, site.of(owner))
-        if keys is None or not self.contract(marked, schema, keys, site.of(owner)):
+        if keys is None or self.contract(marked, schema, keys, site.of(owner)) is None:
             return INVALID
         return ComponentNode(kind, marked.value["use"].value, keys, str(marked.named_at))
 
@@ -87,7 +87,10 @@ class NodeChecker:
             return marked.value
         if not isinstance(marked.value, Mapping):
             return site.fault(marked.place, f"expected a mapping, not {show(marked.value)}")
-        schema = Schema(dataclass_keys(config), config)
+        try:
+            schema = Schema(dataclass_keys(config), config)
+        except (TypeError, NameError, AttributeError) as error:
+            return site.fault(marked.named_at, f"the config {config.__name__} can't be read: {error}")
         if isinstance(default, config):
             schema = replace(
                 schema,
@@ -133,7 +136,7 @@ class NodeChecker:
     def contract(self, marked: Marked, schema: Schema, keys: Mapping[str, Any], site: Site) -> Any:
         """Construct the config and let it check its fields against each other; None when it objects."""
         if schema.config is None:
-            return keys or True
+            return keys
         try:
             instance = schema.config(**keys)
             faults = list(instance.check()) if hasattr(instance, "check") else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -71,8 +71,4 @@ def is_mapping(annotation: Any) -> bool:
 
 def is_sequence(annotation: Any) -> bool:
     origin = get_origin(annotation) or annotation
-    return (
-        isinstance(origin, type)
-        and issubclass(origin, typing.Sequence)
-        and not issubclass(origin, str | bytes)
-    )
+    return isinstance(origin, type) and issubclass(origin, Sequence) and not issubclass(origin, str | bytes)
