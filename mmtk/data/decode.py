@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from mmtk.data.configs import DEFAULT_LIMITS, ImageLimits
 from mmtk.errors import DataError
 
-# Pillow warns of very large pictures, which max_pixels deals with, and of damaged metadata, which goes unused.
+# Pillow warns of very large pictures, which max_pixels deals with, and of damaged metadata, which is unused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
