@@ -23,7 +23,7 @@ from mmtk.engine.resume import ResumeFolder
 from mmtk.engine.trainer import Trainer, chance_losses
 from mmtk.kinds import Logger
 from mmtk.stages.context import StageContext
-from mmtk.types import Batch, stable_hash
+from mmtk.types import Batch, ComponentNode, stable_hash
 
 
 class TrainStage:
@@ -46,6 +46,7 @@ class TrainStage:
         """
         data = TrainingData(self._config.data, seed=context.seed)
         job = self._set_up(data, context)
+        context.say(_plan(job))
         saved = job.resume.load()
         if saved is not None:
             context.say(f"going on after step {saved.step} of {job.trainer.total_steps}")
@@ -110,6 +111,18 @@ class _Job:
         return at_epoch_end or (self.save_every is not None and step % self.save_every == 0)
 
 
+def _plan(job: _Job) -> str:
+    """Say how much there is to train, and on how much."""
+    parameters = sum(p.numel() for p in job.trainer.learner.parameters() if p.requires_grad)
+    steps, per_epoch = job.trainer.total_steps, job.trainer.steps_per_epoch
+    left_over = len(job.data) - per_epoch * job.data.batch_size
+    rest = f" ({left_over} left over)" if left_over > 0 else ""
+    return (
+        f"{parameters:,} parameters, {steps:,} steps: an epoch is {len(job.data):,} samples{rest} "
+        f"in {per_epoch:,} steps"
+    )
+
+
 def _train(job: _Job, start: int, loggers: list[Logger], context: StageContext) -> None:
     """Do the steps after ``start``, with figures logged and the state saved on the way."""
     trainer, window = job.trainer, Window()
@@ -168,6 +181,7 @@ def _loggers(blueprints: Mapping[str, Any], context: StageContext, start: int) -
         yield built
 
 
-def _node(blueprint: Any) -> Any:
+def _node(blueprint: Any) -> ComponentNode:
     """The checked node a blueprint builds, as a checkpoint keeps it."""
-    return blueprint.node
+    node: ComponentNode = blueprint.node
+    return node

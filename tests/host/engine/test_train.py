@@ -22,6 +22,7 @@ from mmtk.registry import Registry
 from mmtk.stages.context import StageContext
 from tests.host.engine.tiny import ColourReader, NamingHead, TinyModel, part, train_fields
 
+PLAN = "41 parameters, 12 steps: an epoch is 24 samples in 4 steps"
 ROOT = Path(__file__).parents[3]
 
 
@@ -133,7 +134,7 @@ def test_killed_run_ends_with_the_same_bits(
 
     said = run(tmp_path)
     expected = [] if goes_on_after is None else [f"going on after step {goes_on_after} of 12"]
-    assert said == expected
+    assert said == [PLAN, *expected]
     assert same(weights(through), weights(tmp_path))
     assert without_times(metrics(tmp_path)) == without_times(metrics(through))
     assert not (tmp_path / "resume").exists()
@@ -145,7 +146,7 @@ def test_saves_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         kill_at(patch, 7)
         with pytest.raises(Killed):
             run(tmp_path / "killed", save_every=5, log_every=100)
-    assert run(tmp_path / "killed", save_every=5, log_every=100) == ["going on after step 5 of 12"]
+    assert run(tmp_path / "killed", save_every=5, log_every=100)[1:] == ["going on after step 5 of 12"]
     assert same(weights(tmp_path / "through"), weights(tmp_path / "killed"))
     lines = without_times(metrics(tmp_path / "killed"))
     assert [line["step"] for line in lines] == [4, 5, 8, 10, 12]
@@ -160,7 +161,7 @@ def test_killed_after_the_last_step(through: Path, tmp_path: Path, monkeypatch: 
         patch.setattr("mmtk.engine.train.save_learner", dying)
         with pytest.raises(Killed):
             run(tmp_path)
-    assert run(tmp_path) == ["going on after step 12 of 12"]
+    assert run(tmp_path) == [PLAN, "going on after step 12 of 12"]
     assert same(weights(through), weights(tmp_path))
 
 
@@ -184,6 +185,11 @@ def test_quarantine_is_written_and_survives_a_kill(tmp_path: Path, monkeypatch: 
     assert said[-1] == "1 samples quarantined, see quarantine.jsonl"
     (line,) = (tmp_path / "quarantine.jsonl").read_text().splitlines()
     assert json.loads(line)["key"] == "sample7"
+
+
+def test_left_over_samples_are_told(tmp_path: Path) -> None:
+    data = dataclasses.replace(train_fields()["data"], batch_size=7)
+    assert "an epoch is 24 samples (3 left over) in 3 steps" in run(tmp_path, data=data)[0]
 
 
 def test_max_steps(tmp_path: Path) -> None:
@@ -234,7 +240,7 @@ def test_init_takes_over_what_fits(through: Path, tmp_path: Path) -> None:
         schedule=part("schedule", "off", lambda: lambda *_: 0.0),
         epochs=1,
     )
-    assert len(said) == 1
+    assert len(said) == 2
     assert said[0].startswith(f"from {through / 'checkpoint'}: ")
     assert "1 left over (heads.noisy.scale)" in said[0]
     assert "1 new (heads.naming_too.bias)" in said[0]
@@ -280,7 +286,7 @@ def slow(self, batch, number):
     time.sleep(0.05)
     return step(self, batch, number)
 trainer.Trainer.step = slow
-run(Path(sys.argv[1]), epochs=40, save_every=3)
+run(Path(sys.argv[1]), epochs=20, save_every=3)
 """
 
 
@@ -298,8 +304,8 @@ def test_kill_9_and_resume_give_the_same_bits(tmp_path: Path) -> None:
     assert list(killed.glob("resume/step-*"))
     assert not (killed / "checkpoint").exists()
 
-    said = run(killed, epochs=40, save_every=3)
-    assert "going on after step" in said[0]
-    run(tmp_path / "through", epochs=40, save_every=3)
+    said = run(killed, epochs=20, save_every=3)
+    assert "going on after step" in said[1]
+    run(tmp_path / "through", epochs=20, save_every=3)
     assert same(weights(killed), weights(tmp_path / "through"))
     assert without_times(metrics(killed)) == without_times(metrics(tmp_path / "through"))
