@@ -39,7 +39,7 @@ def run(
 ) -> dict[str, float]:
     metric = Retrieval(k=k, pairs_per_batch=pairs_per_batch)
     data = evaluation_data(samples, batch_size)
-    return metric(learner or small_learner(), data, stage_context(Path("/tmp")))
+    return metric(learner or small_learner(), data, stage_context(Path()))
 
 
 def reference(samples: list[RawSample], k: int) -> dict[str, float]:
