@@ -42,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for a user's mistake, 130 or 143 for an interruption."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return USER_ERROR
+    if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         parser.error(_unknown_command(arguments[0]))
     try:
         parsed = parser.parse_args(arguments)

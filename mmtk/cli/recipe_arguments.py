@@ -16,6 +16,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],
         metavar="key=value",
         help="keys of the recipe that this run sets otherwise, e.g. stages.pretrain.epochs=2",
     )

@@ -43,7 +43,9 @@ def test_a_device_that_is_there_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
     assert [resolve_device(name) for name in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda", "cuda:1"]
 
 
-@pytest.mark.parametrize(("count", "device", "message"), [(0, "cuda", "no CUDA"), (2, "cuda:2", "only cuda:0 to")])
+@pytest.mark.parametrize(
+    ("count", "device", "message"), [(0, "cuda", "no CUDA"), (2, "cuda:2", "only cuda:0 to")]
+)
 def test_a_device_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, count: int, device: str, message: str
 ) -> None:

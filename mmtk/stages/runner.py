@@ -1,0 +1,162 @@
+"""Run a checked recipe: each stage in its own folder, each one only if it must."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from mmtk.errors import MmtkError, StageError
+from mmtk.recipe.build import blueprint, to_plain
+from mmtk.recipe.fingerprint import file_identities, fingerprint, plugin_versions
+from mmtk.stages.context import StageContext
+from mmtk.stages.environment import describe_environment, resolve_device, seed_everything
+from mmtk.stages.graph import execution_order
+from mmtk.stages.interrupt import interruptible
+from mmtk.stages.lock import run_lock
+from mmtk.stages.plan import Action, decide, missing_outputs, move_aside
+from mmtk.stages.record import StageRecord, Status, write_json, write_record, write_text
+from mmtk.stages.reports import copy_report, report_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mmtk.recipe import CheckedRecipe, CheckedStage
+    from mmtk.registry import Registry
+
+
+def run_recipe(checked: CheckedRecipe, registry: Registry, console: Console) -> None:
+    """Run the recipe's stages in order, skipping those that are done.
+
+    Raises:
+        StageError: another process runs in the folder, or a stage failed or broke its promise.
+        Interrupted: a signal ended the run; the stage's folder says so and the next run goes on from it.
+    """
+    with run_lock(checked.run_dir) as dead, interruptible():
+        run = Run(checked, registry, console)
+        if dead:
+            run.say(f"an earlier run was killed ({dead})")
+        run.describe()
+        for number, name in enumerate(run.order, 1):
+            run.heading(f"[{number}/{len(run.order)}] {name} ({checked.stages[name].node.use})")
+            run.stage(checked.stages[name])
+        run.finish()
+
+
+class Run:
+    """One run of a recipe in its folder."""
+
+    def __init__(self, checked: CheckedRecipe, registry: Registry, console: Console) -> None:
+        self.checked = checked
+        self.registry = registry
+        self.console = console
+        self.folder = checked.run_dir.absolute()
+        self.order = execution_order(
+            {name: {source for source, _output in stage.inputs} for name, stage in checked.stages.items()}
+        )
+        self.fingerprints: dict[str, str] = {}
+        self.report_names = report_names(checked.stages)
+        self.reports: list[Path] = []
+        self.started = time.monotonic()
+
+    def heading(self, text: str) -> None:
+        self.console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def describe(self) -> None:
+        """Write down what this run is: its recipe with every default filled in, and the packages here."""
+        recipe: dict[str, Any] = {
+            "name": self.checked.name,
+            "seed": self.checked.seed,
+            "device": self.checked.device,
+            "run_dir": str(self.checked.run_dir),
+            "stages": {name: to_plain(stage.node) for name, stage in self.checked.stages.items()},
+        }
+        text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=110)
+        write_text(self.folder / "recipe.resolved.yaml", text)
+        write_json(self.folder / "environment.json", describe_environment())
+
+    def stage(self, stage: CheckedStage) -> None:
+        """Run one stage if it must run, and put its reports where the user looks for them."""
+        folder = self.folder / stage.name
+        wanted = self.wanted_record(stage)
+        self.fingerprints[stage.name] = wanted.fingerprint
+        decision = decide(folder, wanted, stage.outputs)
+        for reason in decision.reasons:
+            self.say(reason)
+        if decision.action is Action.SUPERSEDE:
+            aside = move_aside(folder, self.folder).relative_to(self.folder)
+            self.say(f"runs anew; what it had made lies in {self.checked.run_dir / aside}")
+        if decision.action is not Action.SKIP:
+            self.execute(stage, folder, wanted)
+        for (name, output), target in self.report_names.items():
+            if name == stage.name:
+                self.reports.append(copy_report(folder / stage.outputs[output].path, self.folder / target))
+
+    def execute(self, stage: CheckedStage, folder: Path, wanted: StageRecord) -> None:
+        """Run the stage, keeping its record true whatever happens."""
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        write_record(folder, wanted)
+        try:
+            self.call(stage, folder)
+        except BaseException as error:
+            status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+            self.say(f"{status} after {duration(time.monotonic() - started)}")
+            write_record(folder, dataclasses.replace(wanted, status=status, finished=now()))
+            if isinstance(error, MmtkError):
+                raise StageError(f"stage '{stage.name}': {error}") from error
+            raise
+        write_record(folder, dataclasses.replace(wanted, status=Status.DONE, finished=now()))
+        self.say(f"done in {duration(time.monotonic() - started)}")
+
+    def call(self, stage: CheckedStage, folder: Path) -> None:
+        """Build the stage with its inputs' paths, run it, and hold it to its outputs."""
+        device = resolve_device(self.checked.device)
+        seed_everything(self.checked.seed)
+        inputs = {
+            f"{source}.{output}": self.folder / source / self.checked.stages[source].outputs[output].path
+            for source, output in stage.inputs
+        }
+        built = blueprint(stage.node, self.registry, inputs).build()
+        built.run(StageContext(stage.name, folder, self.checked.seed, device, self.registry, self.say))
+        if missing := missing_outputs(folder, stage.outputs):
+            raise StageError(f"ended without its declared output {', '.join(missing)}")
+
+    def wanted_record(self, stage: CheckedStage) -> StageRecord:
+        """Return the record of a try that starts now."""
+        identity: dict[str, Any] = {
+            "node": to_plain(stage.node),
+            "seed": self.checked.seed,
+            "inputs": {
+                source: self.fingerprints[source] for source in sorted({name for name, _ in stage.inputs})
+            },
+            "files": file_identities(stage.node),
+            "plugins": plugin_versions(stage.node, self.registry),
+        }
+        return StageRecord(Status.RUNNING, fingerprint(**identity), **identity, started=now())
+
+    def finish(self) -> None:
+        self.heading(f"{self.checked.name}: all stages done in {duration(time.monotonic() - self.started)}")
+        for report in self.reports:
+            self.say(f"report: {report}")
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def duration(seconds: float) -> str:
+    """Return e.g. ``3.2 s``, ``4 min 07 s`` or ``1 h 02 min``."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

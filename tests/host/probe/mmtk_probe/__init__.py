@@ -1,0 +1,1 @@
+"""A plugin of small stages that show what the runner does with them."""

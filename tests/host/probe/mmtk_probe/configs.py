@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from mmtk.api import Input, Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteConfig:
+    OUTPUTS: ClassVar[Mapping[str, Output]] = {"text": Output("text", "text.txt")}
+
+    text: str
+    """what to write"""
+    source: Annotated[Path, Input("text")] | None = None
+    """a text to write in front of it"""
+    seconds: float = 0.0
+    """how long to wait before the text is written"""
+    failure: Literal["none", "user", "bug", "promise"] = "none"
+    """how to fail after a first line of work"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageConfig:
+    OUTPUTS: ClassVar[Mapping[str, Output]] = {"report": Output("report", "report.html")}
+
+    source: Annotated[Path, Input("text")]
+    """the text to show"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawConfig:
+    OUTPUTS: ClassVar[Mapping[str, Output]] = {"draws": Output("draws", "draws.json")}
+
+    label: str = ""
+    """makes one stage differ from another"""

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmtk.api import DataError, StageContext
+
+
+class Write:
+    """Adds a line to ``tries`` whenever it runs, so that a test can count."""
+
+    def __init__(self, text: str, source: Path | None, seconds: float, failure: str) -> None:
+        self.text = text
+        self.source = source
+        self.seconds = seconds
+        self.failure = failure
+
+    def run(self, context: StageContext) -> None:
+        with (context.folder / "tries").open("a") as tries:
+            tries.write(f"{self.text}\n")
+        context.say(f"writing {self.text} [red]as it is[/red]")
+        time.sleep(self.seconds)
+        if self.failure == "user":
+            raise DataError("there is nothing to read")
+        if self.failure == "bug":
+            raise ZeroDivisionError("a bug")
+        if self.failure == "promise":
+            return
+        before = self.source.read_text() if self.source else ""
+        (context.folder / "text.txt").write_text(before + self.text)
+
+
+class Page:
+    def __init__(self, source: Path) -> None:
+        self.source = source
+
+    def run(self, context: StageContext) -> None:
+        (context.folder / "report.html").write_text(f"<p>{self.source.read_text()}</p>")
+
+
+class Draw:
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def run(self, context: StageContext) -> None:
+        draws = {
+            "python": random.random(),
+            "numpy": float(np.random.random()),
+            "torch": float(torch.rand(())),
+            "seed": context.seed,
+            "device": context.device,
+        }
+        (context.folder / "draws.json").write_text(json.dumps(draws))
