@@ -119,7 +119,8 @@ class Model(Protocol):
         """The part whose features ITC compares, as a module that shares the model's parameters.
 
         Called with images ``(B, 3, H, W)``, ids ``(B, L)`` and mask ``(B, L)``, it returns the two unit-norm
-        features ``(B, E)``. A momentum encoder keeps a moving average of a deep copy of it.
+        features ``(B, E)``; its ``embed_dim`` is ``E``. A momentum encoder keeps a moving average of a deep
+        copy of it.
         """
 
 

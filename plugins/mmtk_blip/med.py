@@ -34,6 +34,7 @@ class FeatureTowers(nn.Module):
         self.image_projection = image_projection
         self.text_encoder = text_encoder
         self.text_projection = text_projection
+        self.embed_dim = image_projection.out_features
 
     def forward(self, images: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Images ``(B, 3, H, W)``, ids and mask ``(T, L)`` to unit-norm ``(B, E)`` and ``(T, E)``."""

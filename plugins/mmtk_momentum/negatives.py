@@ -1,0 +1,97 @@
+"""Negatives for ITM, drawn within the batch (ALBEF §3.2).
+
+Pairs of one image are no negatives of each other. Where a whole batch shows one image, a row has no true
+negative; it then gets one of the other pairs all the same, and the only row of a batch of one gets itself.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from mmtk.api import Negatives
+
+
+def drawable(image_ids: Tensor) -> Tensor:
+    """Say which pairs each row may draw: those of another image, or else any other pair, or else itself.
+
+    Args:
+        image_ids: ``(B,)`` int64.
+
+    Returns:
+        ``(B, B)`` bool with at least one true entry per row.
+    """
+    count = len(image_ids)
+    another_image = image_ids[:, None] != image_ids[None, :]
+    another_pair = torch.eye(count, dtype=torch.bool, device=image_ids.device).logical_not()
+    last_resort = another_pair if count > 1 else another_pair.logical_not()
+    return torch.where(another_image.any(1, keepdim=True), another_image, last_resort)
+
+
+def draw(text_to_image: Tensor, image_to_text: Tensor, generator: torch.Generator) -> Negatives:
+    """Draw one column per row, both directions in one call.
+
+    Args:
+        text_to_image: ``(B, B)`` weights, not negative, of each text's images; no row is zero.
+        image_to_text: ``(B, B)`` weights of each image's texts.
+        generator: CPU generator.
+    """
+    weights = torch.cat((text_to_image, image_to_text))
+    drawn = torch.multinomial(weights.cpu(), 1, generator=generator).squeeze(1).to(weights.device)
+    return Negatives(*drawn.split(len(text_to_image)))
+
+
+class ItcWeighted:
+    """Draws with probability proportional to softmax(ITC logits) + ``floor`` (BLIP §3.2 and its public code).
+
+    Args:
+        floor: above 0.
+    """
+
+    def __init__(self, *, floor: float = 1e-4) -> None:
+        self.floor = floor
+
+    def __call__(
+        self, text_to_image: Tensor, image_to_text: Tensor, image_ids: Tensor, generator: torch.Generator
+    ) -> Negatives:
+        allowed = drawable(image_ids)
+        return draw(self._weights(text_to_image, allowed), self._weights(image_to_text, allowed), generator)
+
+    def _weights(self, logits: Tensor, allowed: Tensor) -> Tensor:
+        # A model that has diverged gives nan; the loss will say so better than a failed draw.
+        probabilities = F.softmax(logits.float(), dim=1).nan_to_num()
+        return (probabilities + self.floor) * allowed
+
+
+class Hardest:
+    """Takes the most similar pair; draws nothing."""
+
+    def __call__(
+        self,
+        text_to_image: Tensor,
+        image_to_text: Tensor,
+        image_ids: Tensor,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Negatives:
+        forbidden = drawable(image_ids).logical_not()
+        return Negatives(
+            *(
+                logits.nan_to_num().masked_fill(forbidden, -torch.inf).argmax(1)
+                for logits in (text_to_image, image_to_text)
+            )
+        )
+
+
+class Random:
+    """Draws all pairs alike."""
+
+    def __call__(
+        self,
+        text_to_image: Tensor,  # noqa: ARG002
+        image_to_text: Tensor,  # noqa: ARG002
+        image_ids: Tensor,
+        generator: torch.Generator,
+    ) -> Negatives:
+        weights = drawable(image_ids).float()
+        return draw(weights, weights, generator)
