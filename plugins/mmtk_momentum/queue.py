@@ -34,7 +34,7 @@ class FeatureQueue(nn.Module):
         return min(int(self._pushed), self.size)
 
     def contents(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return image features ``(Q, E)``, text features ``(Q, E)`` and image ids ``(Q,)`` of all ``Q`` pairs.
+        """Return the image features ``(Q, E)``, text features ``(Q, E)`` and image ids ``(Q,)`` it holds.
 
         Rows are in the ring's order, not by age. They are views: the next push changes them.
         """

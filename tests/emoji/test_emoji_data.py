@@ -7,6 +7,7 @@ import tarfile
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -32,8 +33,8 @@ LICENCES = {"noto": "Apache-2.0", "twemoji": "CC-BY-4.0", "fluent": "MIT", "open
 
 
 @pytest.fixture(scope="module")
-def truth() -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = read_truth().to_pylist()
+def truth() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = read_truth().to_pylist()
     return rows
 
 
@@ -55,7 +56,7 @@ def test_the_folder_is_within_the_size_limit() -> None:
     assert sum(path.stat().st_size for path in DATA.rglob("*") if path.is_file()) < 12e6
 
 
-def test_the_truth_covers_every_sample_once(truth: list[dict[str, object]]) -> None:
+def test_the_truth_covers_every_sample_once(truth: list[dict[str, Any]]) -> None:
     assert Counter(row["split"] for row in truth) == COUNTS
     assert len({row["key"] for row in truth}) == sum(COUNTS.values())
     assert len({row["concept"] for row in truth}) == 1802
@@ -66,7 +67,7 @@ def test_the_truth_covers_every_sample_once(truth: list[dict[str, object]]) -> N
         assert stored["key"].to_pylist() == [row["key"] for row in truth if row["split"] == split]
 
 
-def test_the_noise_is_the_documented_one(truth: list[dict[str, object]]) -> None:
+def test_the_noise_is_the_documented_one(truth: list[dict[str, Any]]) -> None:
     web = [row for row in truth if row["split"] == "web_train"]
     assert Counter(row["noise_kind"] for row in web) == NOISE
     assert sum(not row["clean"] for row in web) / len(web) == pytest.approx(0.4495, abs=1e-4)
@@ -74,14 +75,14 @@ def test_the_noise_is_the_documented_one(truth: list[dict[str, object]]) -> None
     assert all(row["clean"] for row in truth if row["split"] != "web_train")
 
 
-def test_the_texts_of_the_human_splits_are_the_labels(truth: list[dict[str, object]]) -> None:
+def test_the_texts_of_the_human_splits_are_the_labels(truth: list[dict[str, Any]]) -> None:
     labels = {row["key"]: row["label"] for row in truth}
     for split in set(SPLITS) - {"web_train"}:
         samples = list(read_split(split, labels.keys()))
         assert [sample.texts for sample in samples] == [(labels[sample.key],) for sample in samples]
 
 
-def test_a_swapped_text_is_another_label_and_never_one_of_test_novel(truth: list[dict[str, object]]) -> None:
+def test_a_swapped_text_is_another_label_and_never_one_of_test_novel(truth: list[dict[str, Any]]) -> None:
     by_key = {row["key"]: row for row in truth}
     novel = {str(row["label"]) for row in truth if row["split"] == "test_novel"}
     swapped = [
@@ -93,7 +94,7 @@ def test_a_swapped_text_is_another_label_and_never_one_of_test_novel(truth: list
     assert all(text != label and text not in novel for label, text in swapped)
 
 
-def test_held_out_concepts_are_held_out(truth: list[dict[str, object]]) -> None:
+def test_held_out_concepts_are_held_out(truth: list[dict[str, Any]]) -> None:
     concepts = {split: {row["concept"] for row in truth if row["split"] == split} for split in SPLITS}
     styles = {split: {row["style"] for row in truth if row["split"] == split} for split in SPLITS}
     for split in ("val", "test"):
@@ -106,7 +107,7 @@ def test_held_out_concepts_are_held_out(truth: list[dict[str, object]]) -> None:
     assert all(not concepts["test_novel"] & concepts[split] for split in set(SPLITS) - {"test_novel"})
 
 
-def test_every_licence_is_named_and_kept(truth: list[dict[str, object]]) -> None:
+def test_every_licence_is_named_and_kept(truth: list[dict[str, Any]]) -> None:
     assert all(row["license"] == LICENCES[str(row["style"])] for row in truth)
     readme = (DATA / "README.md").read_text(encoding="utf-8")
     for words in ("CC BY-SA 4.0", "CC BY 4.0", "OpenMoji", "Twitter", "Google", "Microsoft", "**changed**"):
@@ -124,7 +125,7 @@ def test_every_picture_decodes_to_64_by_64() -> None:
                 assert (image.format, image.size) == ("WEBP", (64, 64))
 
 
-def test_the_stage_writes_what_the_reader_reads_back(whole: Path, truth: list[dict[str, object]]) -> None:
+def test_the_stage_writes_what_the_reader_reads_back(whole: Path, truth: list[dict[str, Any]]) -> None:
     for split in SPLITS:
         reader = WebDatasetReader(whole / split)
         assert len(reader) == COUNTS[split]
@@ -160,7 +161,7 @@ def test_no_shard_holds_any_truth(whole: Path) -> None:
                 assert json.load(file).keys() == {"image_id", "source"}
 
 
-def test_categories_restrict_every_split(tmp_path: Path, truth: list[dict[str, object]]) -> None:
+def test_categories_restrict_every_split(tmp_path: Path, truth: list[dict[str, Any]]) -> None:
     said = run_stage(tmp_path, ("food-drink", "animals-nature"))
     wanted = [row for row in truth if row["category"] in ("food-drink", "animals-nature")]
     assert pq.read_table(tmp_path / "truth.parquet").to_pylist() == wanted
@@ -173,7 +174,7 @@ def test_categories_restrict_every_split(tmp_path: Path, truth: list[dict[str, o
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_no_category_leaves_a_split_empty(category: str, truth: list[dict[str, object]]) -> None:
+def test_no_category_leaves_a_split_empty(category: str, truth: list[dict[str, Any]]) -> None:
     assert {row["split"] for row in truth if row["category"] == category} == set(SPLITS)
 
 
