@@ -13,11 +13,12 @@ from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Patched, at, is_ref
 from mmtk.recipe.problems import Problem, join
 
 MISSING = "???"
+DEEPEST = 30
 
 
 def resolve(root: Marked, problems: list[Problem]) -> Marked:
     """Resolve every interpolation in ``root`` with OmegaConf; what can't be resolved becomes BROKEN."""
-    root = _Patches(root, problems).apply(root, "", ())
+    root = _Patches(root, problems).apply(root, "")
     root = _check_syntax(root, "", problems)
     config = OmegaConf.create(plain(root))
     return _Resolver(root, config, problems).resolve(root, config, "", ())
@@ -30,43 +31,39 @@ class _Patches:
         self.root = root
         self.problems = problems
 
-    def apply(self, node: Marked, path: str, above: tuple[int, ...]) -> Marked:
+    def apply(self, node: Marked, path: str, depth: int = 0) -> Marked:
+        """Replace the changed references in ``node``, of which ``depth`` have been entered on the way to it."""
         value = node.value
         if isinstance(value, Patched):
-            if id(value) in above:
-                self.problems.append(Problem(node.place, path, "this definition contains itself"))
-                return replace(node, value=BROKEN)
-            base = self.target(value.reference, path, above)
+            base = self.target(value.reference, path, depth)
             if base.value is BROKEN:
                 return base
             changed = merge(base, Marked(value.changes, node.place))
-            return self.apply(replace(changed, key_place=node.key_place), path, (*above, id(value)))
+            return self.apply(replace(changed, key_place=node.key_place), path, depth + 1)
         if isinstance(value, Mapping):
-            return replace(
-                node, value={key: self.apply(item, join(path, key), above) for key, item in value.items()}
-            )
+            items = {key: self.apply(item, join(path, key), depth) for key, item in value.items()}
+            return replace(node, value=items)
         if isinstance(value, list):
             return replace(
-                node, value=[self.apply(item, join(path, i), above) for i, item in enumerate(value)]
+                node, value=[self.apply(item, join(path, i), depth) for i, item in enumerate(value)]
             )
         return node
 
-    def target(self, reference: Marked, path: str, above: tuple[int, ...]) -> Marked:
+    def target(self, reference: Marked, path: str, depth: int) -> Marked:
         """Find the mapping that ``${a.b}`` names, through further references."""
         keys = reference.value[2:-1].replace("[", ".").replace("]", "").split(".")
         found = at(self.root, keys)
-        if found is not None and id(found.value) not in above:
+        fault = "names no mapping whose keys could be changed here"
+        if depth > DEEPEST:
+            fault = "contains itself"
+        elif found is not None:
             if isinstance(found.value, Mapping):
                 return found
             if isinstance(found.value, Patched):
-                return self.apply(found, path, (*above, id(found.value)))
+                return self.apply(found, path, depth + 1)
             if is_reference(found):
-                return self.target(found, path, (*above, id(found.value)))
-        self.problems.append(
-            Problem(
-                reference.place, path, f"{reference.value} names no mapping whose keys could be changed here"
-            )
-        )
+                return self.target(found, path, depth + 1)
+        self.problems.append(Problem(reference.place, path, f"{reference.value} {fault}"))
         return Marked(BROKEN, reference.place)
 
 

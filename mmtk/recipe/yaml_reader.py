@@ -42,17 +42,14 @@ def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | N
     Raises:
         RecipeError: it is no YAML.
     """
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
+        node = yaml.compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = origin or (Place(source, mark.line + 1, mark.column + 1) if mark else Place(source))
         raise RecipeError(f"{place}: not valid YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{origin or source}: not valid YAML: {str(error).splitlines()[0]}") from None
-    finally:
-        loader.dispose()
     if node is None:
         return Marked(None, origin or Place(source))
     return _Reader(source, origin, problems).read(node, "", ())

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmtk.recipe import load_recipe
+from mmtk.recipe.marks import Marked, at
+
+
+def load(folder: Path, text: str, *overrides: str) -> tuple[Any, list[str], Marked]:
+    path = folder / "x.yaml"
+    path.write_text(text, "utf-8")
+    document = load_recipe(path, overrides)
+    return document.data, [str(one).replace(f"{folder}/", "") for one in document.problems], document.root
+
+
+MODEL = """\
+definitions:
+  width: 64
+  encoder: {use: vit, width: "${definitions.width}"}
+  model: {use: med, encoder: "${definitions.encoder}", dim: 8}
+stages:
+  one: {model: "${definitions.model}"}
+  two: {model: "${definitions.model}", sizes: ["${definitions.width}", "w${definitions.width}"]}
+  three: {model: "${stages.two.model}"}
+"""
+
+
+def test_definitions(tmp_path: Path) -> None:
+    data, problems, root = load(tmp_path, MODEL)
+    model = {"use": "med", "encoder": {"use": "vit", "width": 64}, "dim": 8}
+    assert problems == []
+    assert data["stages"] == {
+        "one": {"model": model},
+        "two": {"model": model, "sizes": [64, "w64"]},
+        "three": {"model": model},
+    }
+    dim = at(root, ["stages", "three", "model", "dim"])
+    assert dim is not None
+    assert str(dim.place).endswith("x.yaml:4:61")
+    itself = at(root, ["stages", "one", "model"])
+    assert itself is not None
+    assert str(itself.key_place).endswith("x.yaml:6:9")
+
+
+def test_changing_a_definition_where_it_is_used(tmp_path: Path) -> None:
+    data, problems, root = load(
+        tmp_path, MODEL, "stages.one.model.dim=9", "stages.one.model.encoder.depth=2", "definitions.width=32"
+    )
+    assert problems == []
+    encoder = {"use": "vit", "width": 32}
+    assert data["stages"]["one"]["model"] == {"use": "med", "encoder": {**encoder, "depth": 2}, "dim": 9}
+    assert data["stages"]["two"]["model"] == {"use": "med", "encoder": encoder, "dim": 8}
+    changed = at(root, ["stages", "one", "model", "dim"])
+    assert changed is not None
+    assert str(changed.place) == "command line: stages.one.model.dim=9"
+
+
+def test_changing_through_two_references(tmp_path: Path) -> None:
+    data, problems, _ = load(tmp_path, MODEL, "stages.two.model.dim=9", "stages.three.model.encoder.width=1")
+    assert problems == []
+    assert data["stages"]["three"]["model"] == {"use": "med", "encoder": {"use": "vit", "width": 1}, "dim": 9}
+    assert data["stages"]["one"]["model"]["dim"] == 8
+
+
+def test_extending_a_recipe_changes_a_definition_where_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(MODEL)
+    data, problems, _ = load(tmp_path, "extends: base.yaml\nstages: {one: {model: {dim: 1}}}\n")
+    assert problems == []
+    assert data["stages"]["one"]["model"] == {"use": "med", "encoder": {"use": "vit", "width": 64}, "dim": 1}
+
+
+def test_relative_ones_and_escapes(tmp_path: Path) -> None:
+    data, problems, _ = load(tmp_path, "a: {b: 1, c: '${.b}', d: {e: '${..b}'}, f: '\\${b}'}\n")
+    assert problems == []
+    assert data == {"a": {"b": 1, "c": 1, "d": {"e": 1}, "f": "${b}"}}
+
+
+def test_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMTK_TEST_DATA", "somewhere")
+    data, problems, _ = load(tmp_path, "a: ${oc.env:MMTK_TEST_DATA}\n")
+    assert problems == []
+    assert data == {"a": "somewhere"}
+
+
+def test_a_resolver_that_gives_a_mapping(tmp_path: Path) -> None:
+    data, problems, root = load(tmp_path, "a: {x: 1}\nb: '${oc.create:{y:2}}'\n")
+    assert problems == []
+    assert data["b"] == {"y": 2}
+    y = at(root, ["b", "y"])
+    assert y is not None
+    assert str(y.place).endswith("x.yaml:2:4")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("${definitions.widht}", "${definitions.widht}: Interpolation key 'definitions.widht' not found"),
+        ("${a}", "${a}: Recursive interpolation detected"),
+        ("${b", "can't read the interpolation: no viable alternative at input '${b'"),
+        ("${nonsense:1}", "${nonsense:1}: Unsupported interpolation type nonsense"),
+        ("'???'", "has no value yet; set it, e.g. with a=VALUE"),
+    ],
+)
+def test_what_cant_be_resolved(tmp_path: Path, value: str, message: str) -> None:
+    data, problems, root = load(tmp_path, f"a: {value}\nfine: 1\n")
+    column = 1 if "???" in value else 4
+    assert problems == [f"x.yaml:1:{column}  a: {message}"]
+    assert data == {"a": None, "fine": 1}
+
+
+def test_every_fault_is_found(tmp_path: Path) -> None:
+    _, problems, _ = load(tmp_path, "a: ${x}\nb: ['${y}', {c: '${z}'}]\n")
+    assert [problem.split("  ")[1].split(":")[0] for problem in problems] == ["a", "b.0", "b.1.c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("a: {b: '${a}'}", (), "a.b: ${a}: Interpolation to parent node detected"),
+        ("a: {b: '${c}'}\nc: {d: '${a}'}", (), "a.b.d: this definition contains itself"),
+        ("a: {b: '${a}'}", ("a.b.c=1", "a.b.b.c=2"), "${a} contains itself"),
+        ("t: '${a}'\na: '${t}'", ("a.x=1",), "contains itself"),
+    ],
+)
+def test_a_definition_that_contains_itself(
+    tmp_path: Path, text: str, overrides: tuple[str, ...], message: str
+) -> None:
+    _, problems, _ = load(tmp_path, f"{text}\n", *overrides)
+    assert any(problem.endswith(message) for problem in problems)
+
+
+@pytest.mark.parametrize("target", ["1", "[1]", "'${nowhere}'", "'a ${b}'"])
+def test_changing_keys_of_what_has_none(tmp_path: Path, target: str) -> None:
+    _, problems, _ = load(tmp_path, f"b: 1\nt: {target}\na: ${{t}}\n", "a.x=1")
+    assert any("} names no mapping whose keys could be changed here" in problem for problem in problems)

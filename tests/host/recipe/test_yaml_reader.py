@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmtk.errors import RecipeError
+from mmtk.recipe.marks import Marked, Place, at, plain
+from mmtk.recipe.problems import Problem
+from mmtk.recipe.yaml_reader import read_yaml
+
+
+def read(text: str) -> tuple[Marked, list[str]]:
+    problems: list[Problem] = []
+    return read_yaml(text, "x.yaml", problems), [str(problem) for problem in problems]
+
+
+def value(text: str) -> Any:
+    marked, problems = read(text)
+    assert problems == []
+    return plain(marked)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3e-4", 3e-4),
+        ("1E5", 1e5),
+        ("-2.5", -2.5),
+        (".5", 0.5),
+        ("12", 12),
+        ("57_600", 57600),
+        ("0x1f", 31),
+        ("+3", 3),
+        (".inf", math.inf),
+        ("-.inf", -math.inf),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("no", "no"),
+        ("on", "on"),
+        ("2024-01-02", "2024-01-02"),
+        ("1:30", "1:30"),
+        ("1.2.3", "1.2.3"),
+        ("'3'", "3"),
+        ("[1, [a, {b: c}]]", [1, ["a", {"b": "c"}]]),
+    ],
+)
+def test_scalars_follow_yaml_1_2(text: str, expected: Any) -> None:
+    found = value(text)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_nan() -> None:
+    assert math.isnan(value(".nan"))
+
+
+def test_places() -> None:
+    marked, _ = read("a:\n  b: [1, x]\nlonger: {c: 2}\n")
+    inner = at(marked, ["a", "b"])
+    assert inner is not None
+    assert str(inner.place) == "x.yaml:2:6"
+    assert str(inner.key_place) == "x.yaml:2:3"
+    second = at(marked, ["a", "b", "1"])
+    assert second is not None
+    assert str(second.place) == "x.yaml:2:10"
+    assert second.key_place is None
+    assert second.named_at == second.place
+    c = at(marked, ["longer", "c"])
+    assert c is not None
+    assert (c.place, c.named_at) == (Place("x.yaml", 3, 13), Place("x.yaml", 3, 10))
+    assert at(marked, ["a", "b", "2"]) is None
+    assert at(marked, ["a", "nowhere"]) is None
+
+
+def test_a_key_that_stands_twice() -> None:
+    marked, problems = read("a:\n  b: 1\n  c: 2\n  b: 3\n")
+    assert problems == ["x.yaml:4:3  a.b: the key stands twice; the first is at x.yaml:2:3"]
+    assert plain(marked) == {"a": {"b": 1, "c": 2}}
+
+
+@pytest.mark.parametrize("key", ["1", "true", "null", "[a]", "1.5"])
+def test_a_key_must_be_text(key: str) -> None:
+    _, problems = read(f"{key}: x\nfine: y\n")
+    assert len(problems) == 1
+    assert problems[0].startswith("x.yaml:1:1: a key must be text")
+
+
+def test_anchors_and_merge_keys() -> None:
+    text = "base: &base {a: 1, b: {c: 2}}\nnew: {<<: *base, a: 3}\nlist: [*base]\n"
+    assert value(text)["new"] == {"a": 3, "b": {"c": 2}}
+    assert value(text)["list"] == [{"a": 1, "b": {"c": 2}}]
+    both = "x: &x {a: 1}\ny: &y {a: 2, b: 2}\nz: {<<: [*x, *y]}\n"
+    assert value(both)["z"] == {"a": 1, "b": 2}
+    marked, _ = read(text)
+    inherited = at(marked, ["new", "b", "c"])
+    assert inherited is not None
+    assert str(inherited.place) == "x.yaml:1:27"
+
+
+def test_a_merge_key_of_something_else() -> None:
+    _, problems = read("a: {<<: 3}\n")
+    assert problems == ["x.yaml:1:9  a: '<<' takes a mapping or a list of mappings"]
+
+
+def test_an_anchor_that_contains_itself() -> None:
+    _, problems = read("a: &a [1, *a]\n")
+    assert problems == ["x.yaml:1:4  a.1: an anchor that contains itself"]
+
+
+@pytest.mark.parametrize("text", ["!!python/object:os.system x", "!mine x", "!!int word", "!!float ''"])
+def test_tags_are_never_executed(text: str) -> None:
+    marked, problems = read(f"a: {text}\n")
+    assert len(problems) == 1
+    assert problems[0].startswith("x.yaml:1:4  a: the YAML tag '")
+    assert plain(marked) == {"a": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: [1, 2\nb: 3\n", "x.yaml:2:2"),
+        ("a: 'open\n", "x.yaml:2:1"),
+        ("a: b: c\n", "x.yaml:1:5"),
+        ("\tx: 1", "x.yaml:1:1"),
+    ],
+)
+def test_broken_yaml_says_where(text: str, place: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^{place}: not valid YAML: ") as caught:
+        read(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_control_characters() -> None:
+    with pytest.raises(RecipeError, match=r"^x\.yaml: not valid YAML"):
+        read("a: \x00\n")
+
+
+def test_two_documents() -> None:
+    with pytest.raises(RecipeError, match=r"x\.yaml:2:1"):
+        read("a: 1\n---\nb: 2\n")
+
+
+words = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]))
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | words
+documents = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4)
+)
+
+
+@given(documents)
+def test_json_means_what_it_means_in_json(data: Any) -> None:
+    found = value(json.dumps(data, ensure_ascii=False))
+    assert found == data
+    assert repr(found) == repr(data)
+
+
+@given(documents)
+def test_every_part_has_its_place(data: Any) -> None:
+    marked, _ = read(yaml.safe_dump(data, allow_unicode=True))
+    waiting = [marked]
+    while waiting:
+        node = waiting.pop()
+        assert node.place.source == "x.yaml"
+        assert node.place.line > 0
+        if isinstance(node.value, dict):
+            assert all(item.key_place is not None for item in node.value.values())
+            waiting += node.value.values()
+        elif isinstance(node.value, list):
+            waiting += node.value
