@@ -1,0 +1,1 @@
+"""A head and a negative sampler for mmtk, from outside."""
