@@ -1,0 +1,56 @@
+"""Every recipe that ships passes its check against the installed plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmtk.errors import RecipeError
+from mmtk.plugins import PluginHost, load_plugins
+from mmtk.recipe import check_recipe, load_recipe
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+# Keys of a recipe that name files which its user brings.
+USERS_FILES = {"blip_base.yaml": ("definitions.pairs", "definitions.vocabulary")}
+
+
+@pytest.fixture(scope="module")
+def host() -> PluginHost:
+    return load_plugins()
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_three_recipes_of_the_readme_are_there() -> None:
+    assert {"quickstart.yaml", "emoji.yaml", "blip_base.yaml"} <= {path.name for path in RECIPES}
+
+
+def test_every_first_party_plugin_works(host: PluginHost) -> None:
+    assert {plugin.name: plugin.error for plugin in host.plugins if plugin.error} == {}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_recipe(path: Path, host: PluginHost, tmp_path: Path) -> None:
+    overrides = []
+    for key in USERS_FILES.get(path.name, ()):
+        file = tmp_path / key
+        file.touch()
+        overrides.append(f"{key}={file}")
+    recipe = check_recipe(load_recipe(path, overrides), host.registry)
+    assert recipe.stages
+    assert recipe.run_dir == Path("runs") / path.stem
+
+
+@pytest.mark.parametrize("name", USERS_FILES)
+def test_only_the_users_files_are_missed(name: str, host: PluginHost) -> None:
+    with pytest.raises(RecipeError) as error:
+        check_recipe(load_recipe(ROOT / "recipes" / name), host.registry)
+    problems = str(error.value).splitlines()[1:]
+    assert len(problems) == len(USERS_FILES[name])
+    assert all("there is no file or folder" in problem for problem in problems)
