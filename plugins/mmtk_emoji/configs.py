@@ -45,4 +45,4 @@ class EmojiDataConfig:
                 continue
             near = nearest(category, CATEGORIES)
             hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(CATEGORIES)}"
-            yield f"categories[{number}]", f"unknown category '{category}'; {hint}"
+            yield f"categories.{number}", f"unknown category '{category}'; {hint}"

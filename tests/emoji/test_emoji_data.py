@@ -198,7 +198,7 @@ def test_running_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         ((), [("categories", "names no category; null keeps all")]),
         (
             ("flags", "animal-nature"),
-            [("categories[1]", "unknown category 'animal-nature'; did you mean 'animals-nature'?")],
+            [("categories.1", "unknown category 'animal-nature'; did you mean 'animals-nature'?")],
         ),
     ],
 )
