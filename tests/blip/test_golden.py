@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,12 @@ from mmtk_blip.losses import CrossEntropy, LabelSmoothing, SoftContrastive
 from mmtk_blip.med import Med
 from mmtk_blip.text_transformer import TextTransformer, first_token_replaced
 from mmtk_blip.tokenizer import wordpiece
+from mmtk_momentum.ema import MomentumEncoder
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmtk.engine.learner import Learner
-from mmtk.types import Batch, Decoding, HeadOutput, MomentumKeys, StepState
+from mmtk.types import Batch, Decoding, HeadOutput, StepState
 
 from .parts import fixed_negatives
 from .public_names import is_momentum, learner_name, towers_name
@@ -31,34 +31,10 @@ MOMENTUM_WORDS = "text_encoder_m.embeddings.word_embeddings.weight"
 PROMPT = "a picture of "
 
 
-class PublicMomentum:
-    """The public implementation's momentum step: average, then features, then the queue as keys."""
-
-    def __init__(self, model: Med, weights: dict[str, Tensor]) -> None:
-        self.online = model.feature_towers()
-        self.twin = copy.deepcopy(self.online).requires_grad_(False).eval()
-        names = {name for name in weights if is_momentum(name) and not name.endswith(".rows")}
-        found = {towers_name(name): weights[name] for name in names - {MOMENTUM_WORDS}}
-        words = torch.zeros_like(model.text_transformer.embeddings.word.weight)
-        words[weights[MOMENTUM_WORDS + ".rows"].long()] = weights[MOMENTUM_WORDS]
-        self.twin.load_state_dict(found | {towers_name(MOMENTUM_WORDS): words})
-        self.queues = weights["image_queue"].t(), weights["text_queue"].t()
-
-    def before_step(self) -> None:
-        with torch.no_grad():
-            for slow, fast in zip(self.twin.parameters(), self.online.parameters(), strict=True):
-                slow.lerp_(fast, 0.005)
-
-    def keys(self, batch: Batch, text) -> MomentumKeys:
-        images, texts = self.queues
-        no_id = torch.full((len(images),), -1)
-        return MomentumKeys(*self.twin(batch.images, text.ids, text.mask), images, texts, no_id)
-
-
 @dataclass
 class Golden:
     learner: Learner
-    momentum: PublicMomentum
+    momentum: MomentumEncoder
     batch: Batch
     tensors: dict[str, Tensor]
     facts: dict
@@ -82,12 +58,14 @@ def golden() -> Golden:
     batch = Batch(
         tensors["image"], tuple(facts["captions"]), torch.arange(count), tuple(map(str, range(count)))
     )
-    momentum = PublicMomentum(learner.model, weights)
+    momentum = _momentum(learner.model, weights)
     learner.eval()
-    momentum.before_step()
-    context = learner.model.context(batch, StepState(0, 2.0, 1, 0), momentum)
+    state = StepState(0, 2.0, 1, 0)
+    momentum.before_step(state)
+    context = learner.model.context(batch, state, momentum)
     outputs = {name: head(context) for name, head in learner.heads.items()}
     torch.stack([output.loss for output in outputs.values()]).sum().backward()
+    momentum.after_step([context])
     return Golden(learner, momentum, batch, tensors, facts, outputs)
 
 
@@ -121,6 +99,19 @@ def _load_online(learner: Learner, weights: dict[str, Tensor]) -> None:
     for queue in ("image_queue", "text_queue", "queue_ptr"):
         del online[queue]
     learner.load_state_dict({learner_name(name): tensor for name, tensor in online.items()})
+
+
+def _momentum(model: Med, weights: dict[str, Tensor]) -> MomentumEncoder:
+    """The momentum encoder with the public checkpoint's momentum towers and full queue."""
+    momentum = MomentumEncoder(model=model, momentum=0.995, queue_size=24)
+    names = {name for name in weights if is_momentum(name) and not name.endswith(".rows")}
+    found = {towers_name(name): weights[name] for name in names - {MOMENTUM_WORDS}}
+    words = torch.zeros_like(model.text_transformer.embeddings.word.weight)
+    words[weights[MOMENTUM_WORDS + ".rows"].long()] = weights[MOMENTUM_WORDS]
+    momentum.twin.load_state_dict(found | {towers_name(MOMENTUM_WORDS): words})
+    no_id = torch.full((24,), -1)
+    momentum.queue.push(weights["image_queue"].t(), weights["text_queue"].t(), no_id)
+    return momentum
 
 
 def _as_float32(tensor: Tensor) -> Tensor:
@@ -178,11 +169,11 @@ def test_gradient_norms(golden: Golden) -> None:
 def test_momentum_state(golden: Golden) -> None:
     twin = golden.momentum.twin
     torch.testing.assert_close(twin.image_projection.weight, golden.tensors["momentum_proj_after"])
-    text = golden.model.encode_texts(golden.batch.texts)
-    keys = golden.momentum.keys(golden.batch, text)
-    pushed = golden.tensors["image_queue_after"].float().t()[: golden.facts["queue_ptr_after"]]
+    images, _, image_ids = golden.momentum.queue.contents()
     # The queue was stored as float16.
-    torch.testing.assert_close(keys.image_features, pushed, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(images, golden.tensors["image_queue_after"].float().t(), rtol=1e-3, atol=1e-4)
+    pushed = golden.facts["queue_ptr_after"]
+    assert image_ids.tolist() == [*range(pushed), *[-1] * (24 - pushed)]
 
 
 def test_vocabulary_logits(golden: Golden) -> None:
