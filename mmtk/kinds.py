@@ -39,7 +39,7 @@ class Blueprint(Protocol[T_co]):
     """A checked component that is not built yet. ``mmtk.recipe.build`` implements it."""
 
     def build(self, **injected: Any) -> T_co:
-        """Import the factory and call it. Raises RecipeError with the node's place when it refuses its keys."""
+        """Import the factory and call it. Raises RecipeError with the node's place if it refuses its keys."""
 
 
 class ImageEncoder(Protocol):
@@ -62,7 +62,7 @@ class Tokenizer(Protocol):
     end_id: int  # [SEP]
 
     def __call__(self, texts: Sequence[str], *, end: bool = True) -> tuple[Tensor, Tensor]:
-        """Return ids ``(T, L)`` int64 and mask ``(T, L)`` bool. ``end=False`` leaves ``[SEP]`` out (a prompt)."""
+        """Return ids ``(T, L)`` int64 and mask ``(T, L)`` bool. ``end=False`` omits ``[SEP]``: a prompt."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of one sequence, special tokens left out."""
@@ -85,7 +85,7 @@ class ImageEncoding(Protocol):
     def __len__(self) -> int: ...
 
     def select(self, index: Tensor) -> ImageEncoding:
-        """The images at ``index`` ``(T,)`` int64, with repetitions; computed parts are indexed, not recomputed."""
+        """The images at ``index`` ``(T,)`` int64, may repeat; what is computed already is indexed."""
 
 
 class TextEncoding(Protocol):
@@ -177,8 +177,8 @@ class Loss(Protocol):
 class Momentum(Protocol):
     """A slow copy of the model's feature towers, with queues. Also an ``nn.Module``; built with ``model``.
 
-    The engine calls ``before_step``, the forward passes, the optimizer and ``after_step``, in that order, once
-    per optimizer step. ``keys`` changes no state.
+    The engine calls ``before_step``, the forward passes, the optimizer and ``after_step``, in that order,
+    once per optimizer step. ``keys`` changes no state.
     """
 
     def before_step(self, state: StepState) -> None:
@@ -253,7 +253,9 @@ class Logger(Protocol):
 class Metric(Protocol):
     """Scores a learner on a dataset."""
 
-    def __call__(self, learner: Learner, data: Iterator[Batch] | Iterable[Batch], context: StageContext) -> Mapping[str, float]:
+    def __call__(
+        self, learner: Learner, data: Iterator[Batch] | Iterable[Batch], context: StageContext
+    ) -> Mapping[str, float]:
         """Return named figures. ``data`` can be iterated over more than once."""
 
 

@@ -192,8 +192,8 @@ class Artifact:
 class ComponentNode:
     """A recipe node after checking: which component, and its keys with defaults filled in.
 
-    ``keys`` holds plain values, nested ``ComponentNode`` objects for slots and paths for inputs. ``place`` is where
-    the node was written, for messages.
+    ``keys`` holds plain values, nested ``ComponentNode`` objects for slots and paths for inputs. ``place`` is
+    where the node was written, for messages.
     """
 
     kind: str
