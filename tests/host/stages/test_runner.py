@@ -286,3 +286,9 @@ def test_importing_the_runner_imports_no_torch() -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.gpu
+def test_auto_takes_the_gpu() -> None:
+    run("device=auto")
+    assert json.loads(Path("runs/chain/draw/draws.json").read_text())["device"] == "cuda"
