@@ -57,9 +57,11 @@ def file_identities(node: ComponentNode) -> dict[str, str]:
 
 def _identity(path: Path) -> str:
     found = matches(path)
-    if len(found) == 1 and found[0].is_dir():
-        return _digest((str(file.relative_to(found[0])), file) for file in found[0].rglob("*"))
-    return _digest((file.name, file) for file in found)
+    named = [(file.name, file) for file in found if file.is_file()]
+    for folder in (one for one in found if one.is_dir()):
+        prefix = folder.name if len(found) > 1 else ""
+        named += [(f"{prefix}/{file.relative_to(folder).as_posix()}", file) for file in folder.rglob("*")]
+    return _digest(named)
 
 
 def _digest(named: Iterable[tuple[str, Path]]) -> str:

@@ -32,7 +32,7 @@ class _Patches:
         self.problems = problems
 
     def apply(self, node: Marked, path: str, depth: int = 0) -> Marked:
-        """Replace the changed references in ``node``, of which ``depth`` have been entered on the way to it."""
+        """Replace the changed references in ``node``; ``depth`` of them have been entered before."""
         value = node.value
         if isinstance(value, Patched):
             base = self.target(value.reference, path, depth)

@@ -27,9 +27,10 @@ def recipe_error(recipe: str, problems: Iterable[Problem]) -> RecipeError:
 
     A definition that several stages use is one text with one fault, and is reported once.
     """
-    once: dict[tuple[Place, str], Problem] = {}
+    once: dict[tuple[Place, str, str], Problem] = {}
     for problem in problems:
-        once.setdefault((problem.place, problem.message), problem)
+        key = problem.path.rpartition(".")[2]
+        once.setdefault((problem.place, key, problem.message), problem)
     lines = [
         str(problem)
         for problem in sorted(

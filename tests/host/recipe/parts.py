@@ -142,8 +142,8 @@ class SignatureHead:
         self,
         model: object,
         scale: Annotated[float, Range(0)] = 1.0,
-        loss: Annotated[Blueprint[Loss], Slot("loss")] = node("smooth"),  # noqa: B008
-        loose=None,  # noqa: ANN001
+        loss: Annotated[Blueprint[Loss], Slot("loss")] = node("smooth"),
+        loose=None,
     ) -> None:
         self.keys = (model, scale, loss, loose)
 

@@ -183,7 +183,7 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
-annotations = st.sampled_from(
+annotations: st.SearchStrategy[Any] = st.sampled_from(
     [int, float, bool, str, Path, int | None, list[int], tuple[int, str], Mapping[str, int], Sizes, Colour,
      Literal["a", 1], int | str, Path | tuple[Path, ...], Any]
 )  # fmt: skip

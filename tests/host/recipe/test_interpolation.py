@@ -105,7 +105,7 @@ def test_a_resolver_that_gives_a_mapping(tmp_path: Path) -> None:
     ],
 )
 def test_what_cant_be_resolved(tmp_path: Path, value: str, message: str) -> None:
-    data, problems, root = load(tmp_path, f"a: {value}\nfine: 1\n")
+    data, problems, _ = load(tmp_path, f"a: {value}\nfine: 1\n")
     column = 1 if "???" in value else 4
     assert problems == [f"x.yaml:1:{column}  a: {message}"]
     assert data == {"a": None, "fine": 1}

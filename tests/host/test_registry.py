@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmtk.errors import PluginError, RecipeError
+from mmtk.registry import Component, Registration, Registry, import_attribute, nearest
+
+
+def registration(kind: str, name: str, plugin: str = "one", **more: str) -> Registration:
+    component = Component(kind, name, more.get("factory", "json:dumps"), more.get("config"))
+    return Registration(component, plugin, f"dist-{plugin}", "1.0")
+
+
+REGISTRY = Registry(
+    [
+        registration("head", "itm"),
+        registration("head", "itc"),
+        registration("head", "lm", "two"),
+        registration("head", "itm", "two"),
+        registration("loss", "soft"),
+    ],
+    {"glass": "can't be imported: ImportError: no sand (glass-kit 2.0)"},
+)
+
+
+def test_by_name_and_by_qualified_name() -> None:
+    assert REGISTRY.get("head", "lm").plugin == "two"
+    assert REGISTRY.get("head", "two/lm") is REGISTRY.get("head", "lm")
+    assert REGISTRY.get("head", "one/itm").plugin == "one"
+    assert REGISTRY.get("head", "two/itm").plugin == "two"
+    assert REGISTRY.get("head", "two/itm").origin == "two/dist-two 1.0"
+
+
+def test_two_plugins_offer_one_name() -> None:
+    with pytest.raises(RecipeError) as caught:
+        REGISTRY.get("head", "itm")
+    assert str(caught.value) == (
+        "head 'itm' is offered by several plugins; write 'one/itm' (dist-one 1.0) or 'two/itm' (dist-two 1.0)"
+    )
+
+
+def test_one_plugin_offers_one_name_twice() -> None:
+    with pytest.raises(PluginError, match="plugin 'one' offers loss 'soft' twice"):
+        Registry([registration("loss", "soft"), registration("loss", "soft")])
+    both = Registry([registration("loss", "soft"), registration("head", "soft")])
+    assert both.get("loss", "soft").component.kind == "loss"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("head", "itn", "unknown head 'itn'; did you mean 'itm'?"),
+        ("head", "zzzz", "unknown head 'zzzz'; there are: itc, itm, lm"),
+        ("loss", "lm", "unknown loss 'lm'; there is a head of this name, but a loss is needed here"),
+        ("loss", "two/lm", "unknown loss 'two/lm'; there is a head of this name"),
+        ("metric", "recall", "unknown metric 'recall'; no plugin offers a metric"),
+        ("head", "three/lm", "unknown head 'three/lm'; did you mean 'two/lm'?"),
+        ("head", "glass/lm", "head 'glass/lm' can't be used: plugin 'glass' is broken: can't be imported"),
+    ],
+)
+def test_unknown_names(kind: str, name: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"^{re.escape(message)}") as caught:
+        REGISTRY.get(kind, name)
+    assert "plugin 'glass' is broken" in str(caught.value)
+    assert "no sand (glass-kit 2.0)" in str(caught.value)
+
+
+def test_of_kind_is_sorted() -> None:
+    found = [one.qualified_name for one in REGISTRY.of_kind("head")]
+    assert found == ["one/itc", "one/itm", "two/itm", "two/lm"]
+    assert REGISTRY.of_kind("metric") == []
+    assert Registry().of_kind("head") == []
+
+
+def test_imports_are_late_and_explain_themselves() -> None:
+    found = registration("head", "x", factory="tests.nowhere:f", config="json:nothing")
+    with pytest.raises(PluginError) as caught:
+        found.factory()
+    assert str(caught.value) == (
+        "the factory of head 'x' (from one/dist-one 1.0), tests.nowhere:f, can't be imported:"
+        " ModuleNotFoundError: No module named 'tests.nowhere'"
+    )
+    with pytest.raises(
+        PluginError, match=r"the config of head 'x' .* json:nothing, can't be imported: Attribute"
+    ):
+        found.config()
+    assert registration("head", "x").config() is None
+    assert registration("head", "x").factory()([1]) == "[1]"
+
+
+def test_import_strings() -> None:
+    assert import_attribute("pathlib:Path.cwd")() == import_attribute("pathlib:Path").cwd()
+    with pytest.raises(AttributeError):
+        import_attribute("pathlib:Path.nowhere")
+
+
+@given(st.lists(st.text(min_size=1), min_size=1), st.data())
+def test_a_name_is_nearest_to_itself(names: list[str], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(names))
+    assert nearest(name, names) == name
+
+
+def test_nearest() -> None:
+    assert nearest("neg_smapler", ["loss", "negatives", "weight"]) == "negatives"
+    assert nearest("zzz", ["loss"]) is None
+    assert nearest("x", []) is None
