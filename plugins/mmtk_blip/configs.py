@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from mmtk.api import (
     Blueprint,
@@ -82,6 +82,8 @@ class TimmFeaturesConfig:
     """Pixels per token: less than 32 dilates the last stages, for networks that can."""
     drop_path: Probability = 0.0
     """Stochastic depth, for networks that have it."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What else timm's network takes, e.g. ``{channels: [32, 64, 128, 256]}`` for a narrower ResNet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Literal
 
 import timm
@@ -17,8 +19,17 @@ from torch import Tensor, nn
 from mmtk.api import RecipeError
 
 VIT_NORM_EPS = 1e-6
-# What timm's networks raise at options they don't have.
-_REFUSALS = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+# What timm's networks raise at options they don't have, or at weights they can't fetch.
+_REFUSALS = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class ConvStem(nn.Module):
@@ -115,40 +126,51 @@ def _named_vit(name: str, image_size: int, drop_path: float) -> VisionTransforme
 
 
 class TimmFeatures(nn.Module):
-    """A feature map of a timm network as tokens, their mean first, projected and normalised."""
+    """A feature map of a timm network as tokens, their mean first, projected and normalised.
+
+    The network runs channels last, which is faster for convolutions.
+    """
 
     def __init__(self, network: nn.Module, channels: int, width: int) -> None:
         super().__init__()
-        self.network = network
+        self.network = network.to(memory_format=torch.channels_last)
         self.width = width
         self.projection = nn.Linear(channels, width)
         self.norm = nn.LayerNorm(width, eps=VIT_NORM_EPS)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` to ``(B, 1 + h·w, width)``, where the feature map is ``h`` by ``w``."""
-        (feature_map,) = self.network(images)
+        (feature_map,) = self.network(images.contiguous(memory_format=torch.channels_last))
         tokens = feature_map.flatten(2).transpose(1, 2)
         tokens = torch.cat((tokens.mean(1, keepdim=True), tokens), dim=1)
         return self.norm(self.projection(tokens))
 
 
 def timm_features(
-    *, name: str, width: int, out_index: int = -1, output_stride: int = 32, drop_path: float = 0.0
+    *,
+    name: str,
+    width: int,
+    out_index: int = -1,
+    output_stride: int = 32,
+    drop_path: float = 0.0,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> TimmFeatures:
-    """Build timm's network ``name`` up to one of its feature maps.
+    """Build timm's network ``name``, given further ``options``, up to one of its feature maps.
 
-    Raises RecipeError when timm has no such network, or the network no such feature map or output stride.
+    Raises RecipeError when timm has no such network, or the network no such feature map, output stride or
+    option.
     """
     _check_name(name)
-    options: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
+    asked: dict[str, Any] = {"output_stride": output_stride} if output_stride != 32 else {}
     if drop_path:
-        options["drop_path_rate"] = drop_path
+        asked["drop_path_rate"] = drop_path
     try:
-        network = timm.create_model(name, features_only=True, out_indices=(out_index,), **options)
+        network = timm.create_model(name, features_only=True, out_indices=(out_index,), **asked, **options)
     except _REFUSALS as error:
+        more = f" and options {dict(options)}" if options else ""
         raise RecipeError(
             f"timm_features: timm's {name!r} gives no feature map {out_index} with output stride "
-            f"{output_stride}: {type(error).__name__} {error}"
+            f"{output_stride}{more}: {type(error).__name__} {error}"
         ) from error
     (channels,) = network.feature_info.channels()  # type: ignore[operator, union-attr]
     return TimmFeatures(network, channels, width)

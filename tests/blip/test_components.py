@@ -64,7 +64,8 @@ def test_factory_takes_its_config_and_what_its_kind_injects(component: Component
     for name, field in fields.items():
         given = parameters[name].default
         if given is not inspect.Parameter.empty:
-            assert given == field.default
+            made = field.default_factory
+            assert given == (field.default if made is dataclasses.MISSING else made())
 
 
 @pytest.mark.parametrize("component", COMPONENTS.values(), ids=COMPONENTS)

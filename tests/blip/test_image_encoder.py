@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from mmtk_blip.image_encoder import timm_features, timm_vit
 from torch import nn
 
+from mmtk.engine.weights import load_weights, save_weights
 from mmtk.errors import RecipeError
+from mmtk.plugins import load_plugins
+from mmtk.recipe.build import blueprint, from_plain, to_plain
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 SMALL = {"image_size": 64, "width": 24, "depth": 2, "heads": 2}
@@ -98,6 +106,59 @@ def test_first_token_is_the_mean_of_the_map() -> None:
     )
 
 
+def test_further_options_reach_the_network() -> None:
+    wide = timm_features(name="resnet10t", width=40)
+    narrow = timm_features(name="resnet10t", width=40, options={"channels": [32, 64, 128, 256]})
+    assert (wide.projection.in_features, narrow.projection.in_features) == (512, 256)
+    assert narrow(IMAGES).shape == (2, 5, 40)
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"options \{'chanels': \[32\]\}: TypeError .*'chanels'"):
+        timm_features(name="resnet10t", width=8, options={"chanels": [32]})
+
+
+def test_a_recipe_gives_options_and_a_checkpoint_keeps_them() -> None:
+    registry = load_plugins().registry
+    data = {
+        "use": "timm_features",
+        "name": "resnet10t",
+        "width": 40,
+        "options": {"channels": [8, 16, 24, 32]},
+    }
+    checked = from_plain("image_encoder", data, registry)
+    stored = json.loads(json.dumps(to_plain(checked)))
+    assert stored["options"] == data["options"]
+    encoder = blueprint(from_plain("image_encoder", stored, registry), registry, {}).build()
+    assert encoder.projection.in_features == 32
+
+
+def test_channels_last_changes_the_layout_alone(tmp_path: Path) -> None:
+    """Tokens and gradients are those of the network run the usual way; copies and files keep the weights."""
+    encoder = timm_features(name="resnet10t", width=40, out_index=3)
+    usual = copy.deepcopy(encoder.network).to(memory_format=torch.contiguous_format)
+    (feature_map,) = encoder.network(IMAGES.contiguous(memory_format=torch.channels_last))
+    assert feature_map.is_contiguous(memory_format=torch.channels_last)
+    (expected,) = usual(IMAGES)
+    assert expected.is_contiguous()
+    torch.testing.assert_close(feature_map, expected, rtol=1e-4, atol=1e-5)
+    for found, wanted in ((feature_map, encoder.network), (expected, usual)):
+        found.square().mean().backward()
+        assert all(parameter.grad is not None for parameter in wanted.parameters())
+    for mine, theirs in zip(encoder.network.parameters(), usual.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+
+    encoder.eval()
+    twin = copy.deepcopy(encoder)
+    other = timm_features(name="resnet10t", width=40, out_index=3).eval()
+    save_weights(encoder, tmp_path / "encoder.safetensors")
+    load_weights(other, tmp_path / "encoder.safetensors")
+    for one in (twin, other):
+        assert torch.equal(one(IMAGES), encoder(IMAGES))
+        strides = [parameter.stride() for parameter in one.parameters()]
+        assert strides == [parameter.stride() for parameter in encoder.parameters()]
+
+
 def test_other_networks_give_tokens_too() -> None:
     encoder = timm_features(name="convnext_atto", width=16, out_index=-2)
     assert encoder(IMAGES).shape == (2, 17, 16)
@@ -111,8 +172,15 @@ def test_an_unknown_name_lists_near_ones(build) -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("resnet10t", {"out_index": 9}), ("vgg11", {"output_stride": 16}), ("vgg11", {"drop_path": 0.1})],
+    [
+        ("resnet10t", {"out_index": 9}),
+        ("vgg11", {"output_stride": 16}),
+        ("vgg11", {"drop_path": 0.1}),
+        ("resnet10t", {"options": {"chanels": [32, 64, 128, 256]}}),
+        ("resnet10t", {"options": {"channels": 5}}),
+        ("resnet10t", {"options": {"out_indices": [1]}}),
+    ],
 )
-def test_what_a_network_cannot_do_is_one_message(name: str, options: dict[str, float]) -> None:
+def test_what_a_network_cannot_do_is_one_message(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=f"timm's '{name}' gives no feature map"):
         timm_features(name=name, width=8, **options)
