@@ -194,14 +194,15 @@ class NegativeSampler(Protocol):
     """Draws hard negatives for ITM."""
 
     def __call__(
-        self, text_to_image: Tensor, image_to_text: Tensor, image_ids: Tensor, generator: torch.Generator
+        self, text_to_image: Tensor, image_to_text: Tensor, matching: Tensor, generator: torch.Generator
     ) -> Negatives:
         """Draw one negative per row.
 
         Args:
             text_to_image: ``(B, B)`` logits within the batch, detached.
             image_to_text: ``(B, B)``, likewise.
-            image_ids: ``(B,)`` int64; rows of one image are no negatives of each other.
+            matching: ``(B, B)`` bool, symmetric with a true diagonal; marked pairs are no negatives of each
+                other.
             generator: CPU generator; equal generators give equal draws.
         """
 

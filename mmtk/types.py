@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -68,6 +69,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @cached_property
+    def text_ids(self) -> Tensor:
+        """``(B,)`` int64, a stable hash of each text, on the device of ``image_ids``."""
+        import torch
+
+        hashes = [stable_hash(text) for text in self.texts]
+        return torch.tensor(hashes, dtype=torch.int64, device=self.image_ids.device)
+
     def to(self, device: torch.device | str) -> Batch:
         return Batch(self.images.to(device), self.texts, self.image_ids.to(device), self.keys)
 
@@ -116,14 +125,16 @@ class Similarities(NamedTuple):
         text_to_image: ``(B, K)``, likewise.
         teacher_image_to_text: ``(B, K)`` the momentum encoder's own logits, no gradient; None without one.
         teacher_text_to_image: ``(B, K)``, likewise.
-        key_image_ids: ``(K,)`` int64.
+        matching: ``(B, K)`` bool, true where the key is the row's own pair or belongs to it as well: it shows
+            the same image or, if the model's option says so, has the same text. These are no negatives.
+            The batch's own part ``(B, B)`` is symmetric.
     """
 
     image_to_text: Tensor
     text_to_image: Tensor
     teacher_image_to_text: Tensor | None
     teacher_text_to_image: Tensor | None
-    key_image_ids: Tensor
+    matching: Tensor
 
 
 class Negatives(NamedTuple):
@@ -142,6 +153,7 @@ class MomentumKeys(NamedTuple):
         queued_image_features: ``(Q, E)`` features of earlier batches, the valid entries only.
         queued_text_features: ``(Q, E)``, likewise.
         queued_image_ids: ``(Q,)`` int64.
+        queued_text_ids: ``(Q,)`` int64.
     """
 
     image_features: Tensor
@@ -149,6 +161,7 @@ class MomentumKeys(NamedTuple):
     queued_image_features: Tensor
     queued_text_features: Tensor
     queued_image_ids: Tensor
+    queued_text_ids: Tensor
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmtk.engine.weights import read_weights
 
@@ -152,6 +152,10 @@ def test_it_uses_the_public_api_alone() -> None:
     assert {module for module in imported if module and module.startswith("mmtk")} == {"mmtk.api"}
 
 
+def matching(ids: list[int], keys: list[int]) -> Tensor:
+    return torch.tensor(ids)[:, None] == torch.tensor(keys)
+
+
 @pytest.fixture
 def on_path(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(installed))
@@ -166,7 +170,7 @@ def test_the_sigmoid_loss_is_siglips() -> None:
     context: Any = SimpleNamespace(
         image=SimpleNamespace(features=image),
         text=SimpleNamespace(features=text),
-        batch=SimpleNamespace(image_ids=torch.tensor(ids)),
+        similarities=SimpleNamespace(matching=matching(ids, keys=[*ids, 0, 3])),
     )
     expected = 0.0
     for i in range(4):
@@ -183,12 +187,12 @@ def test_semi_hard_prefers_pairs_less_similar_than_the_true_one() -> None:
     from mmtk_example.semi_hard import SemiHard
 
     logits = torch.tensor([[2.0, 9, 1, 1], [9, 5, 1, 1], [9, 9, 0, 9], [0, 0, 0, 1]])
-    ids = torch.tensor([0, 1, 2, 2])
+    ids = [0, 1, 2, 2]
     sampler, generator = SemiHard(), torch.Generator().manual_seed(0)
-    drawn = [sampler(logits, logits.t(), ids, generator) for _ in range(100)]
+    drawn = [sampler(logits, logits.t(), matching(ids, ids), generator) for _ in range(100)]
     images = torch.stack([one.image_for_text for one in drawn])
     assert [set(images[:, row].tolist()) for row in range(4)] == [{2, 3}, {2, 3}, {0, 1}, {0, 1}]
     for one in drawn:
-        assert (ids[one.text_for_image] != ids).all()
-    same = sampler(logits, logits, torch.zeros(4, dtype=torch.int64), generator)
+        assert all(ids[text] != ids[image] for image, text in enumerate(one.text_for_image.tolist()))
+    same = sampler(logits, logits, torch.ones(4, 4, dtype=torch.bool), generator)
     assert all(0 <= index < 4 for index in same.image_for_text.tolist())

@@ -46,6 +46,7 @@ def med(
     embed_dim: int,
     temperature: float,
     learn_temperature: bool,
+    same_text_matches: bool,
 ) -> Med:
     """Build MED from its slots."""
     words = tokenizer.build()
@@ -57,6 +58,7 @@ def med(
         embed_dim=embed_dim,
         temperature=temperature,
         learn_temperature=learn_temperature,
+        same_text_matches=same_text_matches,
     )
 
 

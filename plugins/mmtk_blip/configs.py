@@ -157,6 +157,9 @@ class MedConfig:
     """Divides similarities; the first value if learned."""
     learn_temperature: bool = True
     """Whether the temperature is learned."""
+    same_text_matches: bool = False
+    """Pairs with the same words count as matching, as pairs of one image do; the public code takes them for
+    negatives."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         positions, longest = _key(self.text_encoder, "max_positions"), _key(self.tokenizer, "max_length")

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from mmtk.api import Batch, Momentum, MomentumKeys, Similarities, StepState
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
@@ -43,9 +44,10 @@ class MedContext:
         """
         temperature = self.model.temperature
         image, text, keys = self.image.features, self.text.features, self.momentum_keys
+        matching = matching_pairs(self.batch, keys, same_text=self.model.same_text_matches)
         if keys is None:
             logits = image @ text.t() / temperature
-            return Similarities(logits, logits.t(), None, None, self.batch.image_ids)
+            return Similarities(logits, logits.t(), None, None, matching)
         image_keys = torch.cat((keys.image_features, keys.queued_image_features)).t()
         text_keys = torch.cat((keys.text_features, keys.queued_text_features)).t()
         with torch.no_grad():
@@ -56,5 +58,19 @@ class MedContext:
             text @ image_keys / temperature,
             teacher_image_to_text,
             teacher_text_to_image,
-            torch.cat((self.batch.image_ids, keys.queued_image_ids)),
+            matching,
         )
+
+
+def matching_pairs(batch: Batch, keys: MomentumKeys | None, *, same_text: bool) -> Tensor:
+    """Say which keys belong to which pairs of the batch: by image and, with ``same_text``, by text as well.
+
+    Returns:
+        ``(B, K)`` bool: the batch's own pairs, then the queued ones of ``keys``.
+    """
+    image_ids, text_ids = batch.image_ids, batch.text_ids
+    if keys is not None:
+        image_ids = torch.cat((image_ids, keys.queued_image_ids))
+        text_ids = torch.cat((text_ids, keys.queued_text_ids))
+    matching = batch.image_ids[:, None] == image_ids
+    return matching | (batch.text_ids[:, None] == text_ids) if same_text else matching

@@ -54,6 +54,7 @@ class Med(nn.Module):
         embed_dim: ``E``, width of the joint space.
         temperature: divides similarities; kept within [0.001, 0.5] before each step.
         learn_temperature: whether the temperature is a parameter or stays as it is.
+        same_text_matches: whether pairs of one text belong together as pairs of one image do.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Med(nn.Module):
         embed_dim: int = 256,
         temperature: float = 0.07,
         learn_temperature: bool = True,
+        same_text_matches: bool = False,
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
@@ -75,6 +77,7 @@ class Med(nn.Module):
         self.image_projection = nn.Linear(self.image_width, embed_dim)
         self.text_projection = nn.Linear(self.text_width, embed_dim)
         self.temperature = nn.Parameter(torch.tensor(float(temperature)), requires_grad=learn_temperature)
+        self.same_text_matches = same_text_matches
 
     def context(self, batch: Batch, state: StepState, momentum: Momentum | None = None) -> MedContext:
         """What the heads of one step read from."""

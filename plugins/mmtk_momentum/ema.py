@@ -60,4 +60,5 @@ class MomentumEncoder(nn.Module):
         for context in contexts:
             keys = context.momentum_keys
             assert keys is not None, "the context was made without this momentum encoder"
-            self.queue.push(keys.image_features, keys.text_features, context.batch.image_ids)
+            batch = context.batch
+            self.queue.push(keys.image_features, keys.text_features, batch.image_ids, batch.text_ids)

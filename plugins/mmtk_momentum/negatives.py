@@ -1,7 +1,7 @@
 """Negatives for ITM, drawn within the batch (ALBEF §3.2).
 
-Pairs of one image are no negatives of each other. Where a whole batch shows one image, a row has no true
-negative; it then gets one of the other pairs all the same, and the only row of a batch of one gets itself.
+Matching pairs are no negatives of each other. A row that matches its whole batch has no true negative; it
+then gets one of the other pairs all the same, and the only row of a batch of one gets itself.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from torch import Tensor
 from mmtk.api import Negatives
 
 
-def drawable(image_ids: Tensor) -> Tensor:
-    """Say which pairs each row may draw: those of another image, or else any other pair, or else itself.
+def drawable(matching: Tensor) -> Tensor:
+    """Say which pairs each row may draw: those that don't match it, or else any other pair, or else itself.
 
     Args:
-        image_ids: ``(B,)`` int64.
+        matching: ``(B, B)`` bool with a true diagonal.
 
     Returns:
         ``(B, B)`` bool with at least one true entry per row.
     """
-    count = len(image_ids)
-    another_image = image_ids[:, None] != image_ids[None, :]
-    another_pair = torch.eye(count, dtype=torch.bool, device=image_ids.device).logical_not()
-    last_resort = another_pair if count > 1 else another_pair.logical_not()
-    return torch.where(another_image.any(1, keepdim=True), another_image, last_resort)
+    negative = matching.logical_not()
+    own = torch.eye(len(matching), dtype=torch.bool, device=matching.device)
+    last_resort = own.logical_not() if len(matching) > 1 else own
+    return torch.where(negative.any(1, keepdim=True), negative, last_resort)
 
 
 def draw(text_to_image: Tensor, image_to_text: Tensor, generator: torch.Generator) -> Negatives:
@@ -53,9 +52,9 @@ class ItcWeighted:
         self.floor = floor
 
     def __call__(
-        self, text_to_image: Tensor, image_to_text: Tensor, image_ids: Tensor, generator: torch.Generator
+        self, text_to_image: Tensor, image_to_text: Tensor, matching: Tensor, generator: torch.Generator
     ) -> Negatives:
-        allowed = drawable(image_ids)
+        allowed = drawable(matching)
         return draw(self._weights(text_to_image, allowed), self._weights(image_to_text, allowed), generator)
 
     def _weights(self, logits: Tensor, allowed: Tensor) -> Tensor:
@@ -71,10 +70,10 @@ class Hardest:
         self,
         text_to_image: Tensor,
         image_to_text: Tensor,
-        image_ids: Tensor,
+        matching: Tensor,
         generator: torch.Generator,  # noqa: ARG002
     ) -> Negatives:
-        forbidden = drawable(image_ids).logical_not()
+        forbidden = drawable(matching).logical_not()
         return Negatives(
             *(
                 logits.nan_to_num().masked_fill(forbidden, -torch.inf).argmax(1)
@@ -90,8 +89,8 @@ class Random:
         self,
         text_to_image: Tensor,  # noqa: ARG002
         image_to_text: Tensor,  # noqa: ARG002
-        image_ids: Tensor,
+        matching: Tensor,
         generator: torch.Generator,
     ) -> Negatives:
-        weights = drawable(image_ids).float()
+        weights = drawable(matching).float()
         return draw(weights, weights, generator)

@@ -46,10 +46,12 @@ def fixed_negatives(image_for_text: Tensor, text_for_image: Tensor):
     """A sampler that always answers the same."""
 
     def draw(
-        text_to_image: Tensor, image_to_text: Tensor, image_ids: Tensor, generator: torch.Generator
+        text_to_image: Tensor, image_to_text: Tensor, matching: Tensor, generator: torch.Generator
     ) -> Negatives:
         assert isinstance(generator, torch.Generator)
-        assert text_to_image.shape == image_to_text.shape == (len(image_ids), len(image_ids))
+        assert text_to_image.shape == image_to_text.shape == matching.shape
+        assert matching.dtype == torch.bool
+        assert matching.diagonal().all()
         assert not text_to_image.requires_grad
         return Negatives(image_for_text, text_for_image)
 
@@ -92,7 +94,11 @@ def spread_weights(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def tiny_learner(
-    sharing: Sharing = "all_but_sa", dropout: float = 0.0, seed: int = 0, **heads_config
+    sharing: Sharing = "all_but_sa",
+    dropout: float = 0.0,
+    seed: int = 0,
+    same_text_matches: bool = False,
+    **heads_config,
 ) -> Learner:
     torch.manual_seed(seed)
     model = Med(
@@ -100,6 +106,7 @@ def tiny_learner(
         text_transformer=tiny_transformer(sharing, dropout),
         tokenizer=tokenizer(),
         embed_dim=8,
+        same_text_matches=same_text_matches,
     )
     heads = {
         "itc": ItcHead(loss=SoftContrastive()),

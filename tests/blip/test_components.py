@@ -154,6 +154,7 @@ def med() -> Med:
         embed_dim=8,
         temperature=0.1,
         learn_temperature=False,
+        same_text_matches=True,
     )
 
 
@@ -164,6 +165,8 @@ def test_med_is_built_to_its_parts_sizes(med: Med) -> None:
     assert med.text_transformer.embeddings.word.num_embeddings == tokenizer().vocab_size
     assert med.temperature.item() == pytest.approx(0.1)
     assert not med.temperature.requires_grad
+    assert med.same_text_matches
+    assert not MedConfig(tokenizer=Made(tokenizer)).same_text_matches
 
 
 def test_heads_are_built_for_their_model(med: Med) -> None:

@@ -110,7 +110,7 @@ def _momentum(model: Med, weights: dict[str, Tensor]) -> MomentumEncoder:
     words[weights[MOMENTUM_WORDS + ".rows"].long()] = weights[MOMENTUM_WORDS]
     momentum.twin.load_state_dict(found | {towers_name(MOMENTUM_WORDS): words})
     no_id = torch.full((24,), -1)
-    momentum.queue.push(weights["image_queue"].t(), weights["text_queue"].t(), no_id)
+    momentum.queue.push(weights["image_queue"].t(), weights["text_queue"].t(), no_id, no_id)
     return momentum
 
 
@@ -169,11 +169,12 @@ def test_gradient_norms(golden: Golden) -> None:
 def test_momentum_state(golden: Golden) -> None:
     twin = golden.momentum.twin
     torch.testing.assert_close(twin.image_projection.weight, golden.tensors["momentum_proj_after"])
-    images, _, image_ids = golden.momentum.queue.contents()
+    images, _, image_ids, text_ids = golden.momentum.queue.contents()
     # The queue was stored as float16.
     torch.testing.assert_close(images, golden.tensors["image_queue_after"].float().t(), rtol=1e-3, atol=1e-4)
     pushed = golden.facts["queue_ptr_after"]
     assert image_ids.tolist() == [*range(pushed), *[-1] * (24 - pushed)]
+    assert torch.equal(text_ids[:pushed], golden.batch.text_ids)
 
 
 def test_vocabulary_logits(golden: Golden) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -11,19 +12,20 @@ from mmtk_blip.heads.itc import ItcHead, soften
 from mmtk_blip.heads.itm import ItmHead
 from mmtk_blip.losses import CrossEntropy, SoftContrastive
 from mmtk_blip.text_transformer import first_token_replaced
+from mmtk_momentum.negatives import Hardest, ItcWeighted, Random
 from torch import Tensor
 
 from mmtk.engine.learner import Learner
-from mmtk.kinds import CaptioningHead, MatchingHead
+from mmtk.kinds import CaptioningHead, MatchingHead, NegativeSampler
+from mmtk.types import Negatives
 
-from .parts import TEXTS, batch, fixed_negatives, state, tiny_learner
+from .parts import TEXTS, batch, fixed_negatives, next_in_batch, state, tiny_learner
 from .test_context import RandomMomentum
 
 
-def _reference_itc(context, alpha: float) -> float:
-    """ALBEF eq. 6 with loops: soft targets per row, both directions."""
-    similarities, ids = context.similarities, context.batch.image_ids.tolist()
-    keys = similarities.key_image_ids.tolist()
+def _reference_itc(context, keys: list, alpha: float) -> float:
+    """ALBEF eq. 6 with loops: soft targets per row, both directions; ``keys`` are the columns' ids."""
+    similarities, ids = context.similarities, keys[: len(context.batch)]
     total = 0.0
     for logits, teacher in (
         (similarities.image_to_text, similarities.teacher_image_to_text),
@@ -44,10 +46,21 @@ def test_itc_equals_a_plain_reference(image_ids: list[int]) -> None:
     learner = tiny_learner()
     context = learner.model.context(batch(image_ids=image_ids), state(epoch=9), RandomMomentum(3))
     output = learner.heads["itc"](context)
-    assert output.loss.item() == pytest.approx(_reference_itc(context, 0.4), rel=1e-5)
+    keys = [*image_ids, 100, 101, 102]
+    assert output.loss.item() == pytest.approx(_reference_itc(context, keys, 0.4), rel=1e-5)
     assert output.metrics["alpha"].item() == pytest.approx(0.4)
     assert output.metrics["temperature"].item() == pytest.approx(0.07)
     assert not output.metrics["temperature"].requires_grad
+
+
+@pytest.mark.parametrize("same_text_matches", [False, True])
+def test_itc_shares_its_targets_among_equal_texts_if_asked(same_text_matches: bool) -> None:
+    learner = tiny_learner(same_text_matches=same_text_matches)
+    texts, queued = ("owl", "a cat", "owl", "a dog"), ["a dog", "a tree", "a dog"]
+    context = learner.model.context(batch(texts), state(epoch=9), RandomMomentum(3, queued))
+    keys = [*texts, *queued] if same_text_matches else list(range(7))
+    loss = learner.heads["itc"](context).loss
+    assert loss.item() == pytest.approx(_reference_itc(context, keys, 0.4), rel=1e-5)
 
 
 def test_itc_without_momentum_is_clips_loss() -> None:
@@ -110,15 +123,41 @@ def test_negatives_depend_on_seed_and_step_alone() -> None:
     learner = tiny_learner()
     drawn = []
 
-    def draw(text_to_image: Tensor, image_to_text: Tensor, image_ids: Tensor, generator: torch.Generator):
+    def draw(text_to_image: Tensor, image_to_text: Tensor, matching: Tensor, generator: torch.Generator):
         drawn.append(torch.randint(1000, (5,), generator=generator).tolist())
-        return fixed_negatives(image_ids, image_ids)(text_to_image, image_to_text, image_ids, generator)
+        return next_in_batch(4)(text_to_image, image_to_text, matching, generator)
 
     learner.heads["itm"].negatives = draw
     for _ in range(2):
         torch.rand(3)
         learner.heads["itm"](learner.model.context(batch(), state()))
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("sampler", [ItcWeighted(), Hardest(), Random()])
+@pytest.mark.parametrize("same_text_matches", [False, True])
+def test_itm_draws_no_equal_text_if_asked(sampler: NegativeSampler, same_text_matches: bool) -> None:
+    """Equal texts are as similar as the true ones, so without the option they are drawn."""
+    learner = tiny_learner(same_text_matches=same_text_matches).eval()
+    texts = ("owl", "owl", "a cat", "owl", "a big blue dog", "owl")
+    drawn: list[Negatives] = []
+
+    def draw(*arguments) -> Negatives:
+        drawn.append(sampler(*arguments))
+        return drawn[-1]
+
+    learner.heads["itm"].negatives = draw
+    for step in range(20):
+        pairs, now = batch(texts), dataclasses.replace(state(), step=step)
+        learner.heads["itm"](learner.model.context(pairs, now, RandomMomentum(3, ["owl"] * 3)))
+    equal = [
+        texts[row] == texts[column]
+        for negatives in drawn
+        for direction in negatives
+        for row, column in enumerate(direction.tolist())
+    ]
+    assert len(equal) == 20 * 2 * len(texts)
+    assert any(equal) is not same_text_matches
 
 
 def test_chance_loss_is_what_a_constant_answer_gets() -> None:

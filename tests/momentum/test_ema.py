@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mmtk_momentum.ema import MomentumEncoder
 from torch import Tensor, nn
 
-from mmtk.api import Batch, StepState
+from mmtk.api import Batch, StepState, stable_hash
 from mmtk.engine.weights import load_weights, save_weights
 
 WIDTH, EMBED_DIM, WORDS = 6, 4, 11
@@ -62,7 +62,8 @@ def batch(count: int = 3, first: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(first)
     images = torch.randn(count, 3, 1, 1, generator=generator)
     ids = torch.arange(first, first + count)
-    return Batch(images, ("a text",) * count, ids, tuple(map(str, range(count))))
+    texts = tuple(f"a text {number}" for number in ids.tolist())
+    return Batch(images, texts, ids, tuple(map(str, range(count))))
 
 
 def text(count: int = 3) -> Any:
@@ -169,6 +170,7 @@ def test_keys_are_the_copys_features_and_change_nothing() -> None:
         assert not found.requires_grad
     assert first.queued_image_features.shape == first.queued_text_features.shape == (2, EMBED_DIM)
     assert first.queued_image_ids.tolist() == [10, 11]
+    assert first.queued_text_ids.tolist() == [stable_hash("a text 10"), stable_hash("a text 11")]
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
 
@@ -184,8 +186,9 @@ def test_any_batch_goes_with_any_queue(batches: Sequence[int]) -> None:
         encoder.after_step([context(encoder, data)])
         pushed += range(first, first + count)
         first += count
-    images, texts, ids = encoder.queue.contents()
+    images, texts, ids, text_ids = encoder.queue.contents()
     assert sorted(ids.tolist()) == pushed[-5:]
+    assert text_ids.tolist() == [stable_hash(f"a text {number}") for number in ids.tolist()]
     torch.testing.assert_close(images.norm(dim=1), torch.ones(len(ids)))
     torch.testing.assert_close(texts.norm(dim=1), torch.ones(len(ids)))
 
@@ -201,7 +204,7 @@ def test_without_a_queue_nothing_is_pushed_and_no_features_are_asked_for() -> No
     encoder.after_step([SimpleNamespace(batch=batch())])
     keys = encoder.keys(batch(), text())
     assert keys.queued_image_features.shape == (0, EMBED_DIM)
-    assert keys.queued_image_ids.shape == (0,)
+    assert keys.queued_image_ids.shape == keys.queued_text_ids.shape == (0,)
 
 
 @pytest.mark.parametrize("queue_size", [0, 5])

@@ -53,9 +53,10 @@ def test_a_full_queue_takes_the_step_where_the_public_pointer_stands(
     after = expected["image_queue_after"].float().t()
     size, count = len(images), facts["queue_ptr_after"]
     queue = FeatureQueue(size, images.shape[1])
-    queue.push(images, texts, torch.full((size,), -1))
+    no_id, ids = torch.full((size,), -1), torch.arange(count)
+    queue.push(images, texts, no_id, no_id)
     assert torch.equal(queue.contents()[0], images)
-    queue.push(after[:count], texts[:count], torch.arange(count))
+    queue.push(after[:count], texts[:count], ids, ids)
     assert torch.equal(queue.contents()[0], after)
     assert torch.equal(queue.contents()[1], texts)
     assert queue.contents()[2].tolist() == [*range(count), *[-1] * (size - count)]

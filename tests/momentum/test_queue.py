@@ -13,20 +13,21 @@ from torch import Tensor
 
 EMBED_DIM = 3
 
-Row = tuple[tuple[float, ...], tuple[float, ...], int]
+Row = tuple[tuple[float, ...], tuple[float, ...], int, int]
 
 
-def pairs(first: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``count`` pairs that differ from all others; their ids count from ``first``."""
+def pairs(first: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``count`` pairs that differ from all others; their image ids count up from ``first``, text ids down."""
     ids = torch.arange(first, first + count)
     features = ids[:, None] + torch.arange(EMBED_DIM) / 10
-    return features, -features, ids
+    return features, -features, ids, -ids
 
 
-def rows(images: Tensor, texts: Tensor, ids: Tensor) -> list[Row]:
+def rows(images: Tensor, texts: Tensor, image_ids: Tensor, text_ids: Tensor) -> list[Row]:
+    columns = (images.tolist(), texts.tolist(), image_ids.tolist(), text_ids.tolist())
     return [
-        (tuple(image), tuple(text), number)
-        for image, text, number in zip(images.tolist(), texts.tolist(), ids.tolist(), strict=True)
+        (tuple(image), tuple(text), image_id, text_id)
+        for image, text, image_id, text_id in zip(*columns, strict=True)
     ]
 
 
@@ -76,25 +77,29 @@ def test_a_restored_queue_goes_on_as_the_saved_one(size: int, early: list[int], 
 
 def test_it_starts_empty_with_the_right_shapes() -> None:
     queue = FeatureQueue(4, EMBED_DIM)
-    images, texts, ids = queue.contents()
+    images, texts, *ids = queue.contents()
     assert len(queue) == 0
     assert images.shape == texts.shape == (0, EMBED_DIM)
-    assert ids.shape == (0,)
-    assert ids.dtype == torch.int64
+    assert [(one.shape, one.dtype) for one in ids] == [((0,), torch.int64)] * 2
+
+
+def test_its_state_is_named_for_what_it_holds() -> None:
+    state = FeatureQueue(4, EMBED_DIM).state_dict()
+    assert set(state) == {"_images", "_texts", "_image_ids", "_text_ids", "_pushed"}
 
 
 def test_it_keeps_whole_63_bit_ids() -> None:
     queue = FeatureQueue(2, EMBED_DIM)
-    images, texts, _ids = pairs(0, 1)
-    queue.push(images, texts, torch.tensor([2**63 - 1]))
-    assert queue.contents()[2].tolist() == [2**63 - 1]
+    images, texts, *_ids = pairs(0, 1)
+    queue.push(images, texts, torch.tensor([2**63 - 1]), torch.tensor([2**63 - 2]))
+    assert [ids.tolist() for ids in queue.contents()[2:]] == [[2**63 - 1], [2**63 - 2]]
 
 
 def test_pushed_features_are_copies_without_gradient() -> None:
     queue = FeatureQueue(2, EMBED_DIM)
-    images, texts, ids = pairs(0, 2)
+    images, texts, *ids = pairs(0, 2)
     images.requires_grad_()
-    queue.push(images, texts, ids)
+    queue.push(images, texts, *ids)
     texts.zero_()
     assert not queue.contents()[0].requires_grad
     assert queue.contents()[1].abs().sum() > 0
@@ -102,8 +107,8 @@ def test_pushed_features_are_copies_without_gradient() -> None:
 
 def test_features_of_another_precision_are_taken() -> None:
     queue = FeatureQueue(2, EMBED_DIM)
-    images, texts, ids = pairs(1, 2)
-    queue.push(images.to(torch.bfloat16), texts.to(torch.bfloat16), ids)
+    images, texts, *ids = pairs(1, 2)
+    queue.push(images.to(torch.bfloat16), texts.to(torch.bfloat16), *ids)
     assert queue.contents()[0].dtype == torch.float32
     torch.testing.assert_close(queue.contents()[0], images, rtol=1e-2, atol=0)
 

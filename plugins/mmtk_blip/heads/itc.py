@@ -32,8 +32,7 @@ class ItcHead(nn.Module):
         """Mean of both directions' losses; logs alpha and the temperature."""
         similarities = context.similarities
         alpha = self.alpha_at(context.state.epoch)
-        same = context.batch.image_ids[:, None] == similarities.key_image_ids[None, :]
-        hard = same / same.sum(1, keepdim=True)
+        hard = similarities.matching / similarities.matching.sum(1, keepdim=True)
         image_targets = soften(hard, similarities.teacher_image_to_text, alpha)
         text_targets = soften(hard, similarities.teacher_text_to_image, alpha)
         loss = (

@@ -46,7 +46,7 @@ class ItmHead(nn.Module):
         drawn = self.negatives(
             similarities.text_to_image[:, :count].detach(),
             similarities.image_to_text[:, :count].detach(),
-            batch.image_ids,
+            similarities.matching[:, :count],
             context.state.generator("itm/negatives"),
         )
         own = torch.arange(count, device=batch.image_ids.device)

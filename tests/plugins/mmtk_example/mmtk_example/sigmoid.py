@@ -25,10 +25,10 @@ class SigmoidHead(nn.Module):
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     def forward(self, context: ForwardContext) -> HeadOutput:
-        """SigLIP's equation 1; pairs of one image count as belonging together."""
+        """SigLIP's equation 1; all pairs that the model says match count as belonging together."""
         similarity = context.image.features @ context.text.features.t()
         logits = self.log_scale.exp() * similarity + self.bias
-        ids = context.batch.image_ids
-        signs = torch.where(ids[:, None] == ids[None, :], 1.0, -1.0)
-        loss = -F.logsigmoid(signs * logits).sum() / len(ids)
+        count = len(logits)
+        signs = torch.where(context.similarities.matching[:, :count], 1.0, -1.0)
+        loss = -F.logsigmoid(signs * logits).sum() / count
         return HeadOutput(loss, {"scale": self.log_scale.detach().exp()})
