@@ -83,7 +83,7 @@ def _read(path: Path, above: tuple[Path, ...], problems: list[Problem]) -> Marke
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such recipe") from None
     except UnicodeDecodeError:

@@ -50,6 +50,8 @@ def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | N
         raise RecipeError(f"{place}: not valid YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{origin or source}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise RecipeError(f"{origin or source}: not valid YAML: nested too deeply") from None
     if node is None:
         return Marked(None, origin or Place(source))
     return _Reader(source, origin, problems).read(node, "", ())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtk.errors import PluginError, RecipeError
@@ -98,6 +98,7 @@ def test_import_strings() -> None:
         import_attribute("pathlib:Path.nowhere")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1), min_size=1), st.data())
 def test_a_name_is_nearest_to_itself(names: list[str], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(names))

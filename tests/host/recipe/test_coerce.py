@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtk.config import Range
@@ -170,6 +170,7 @@ def test_a_broken_part_of_a_union_is_not_reported_again() -> None:
     assert site.problems == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-5, 5)), st.integers(-5, 5), st.integers(-5, 5))
 def test_a_list_fits_exactly_if_all_its_items_do(values: list[int], low: int, high: int) -> None:
     found, problems = take(values, tuple[Annotated[int, Range(low, high)], ...])
@@ -189,12 +190,14 @@ annotations: st.SearchStrategy[Any] = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(plain, annotations)
 def test_it_either_fits_or_says_why_not(value: Any, annotation: Any) -> None:
     found, problems = take(value, annotation)
     assert (found is INVALID) == bool(problems)
 
 
+@settings(deadline=None)
 @given(plain, annotations)
 def test_what_fits_once_fits_again(value: Any, annotation: Any) -> None:
     found, problems = take(value, annotation)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtk.recipe import fingerprint as module
@@ -60,6 +60,7 @@ def test_everything_counts(change: dict[str, Any]) -> None:
     assert fingerprint(**{**BASE, **change}) != fingerprint(**BASE)
 
 
+@settings(deadline=None)
 @given(st.permutations(list(BASE["node"])))
 def test_the_order_of_keys_doesnt_count(order: list[str]) -> None:
     assert fingerprint(**{**BASE, "node": {key: BASE["node"][key] for key in order}}) == fingerprint(**BASE)

@@ -107,6 +107,12 @@ def test_what_ends_the_reading(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"\xef\xbb\xbfname: a\r\nseed: 2\r\n")
+    assert load_recipe(path).data == {"name": "a", "seed": 2}
+
+
 def test_a_circle_of_two(tmp_path: Path) -> None:
     write(tmp_path, "a.yaml", "extends: recipe.yaml\n")
     with pytest.raises(

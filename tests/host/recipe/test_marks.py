@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmtk.config import NodeDefault
@@ -25,6 +25,7 @@ def merged(base: Any, patch: Any) -> Any:
     return plain(merge(mark(base, HERE), mark(patch, THERE)))
 
 
+@settings(deadline=None)
 @given(data)
 def test_marking_keeps_the_data(value: Any) -> None:
     assert plain(mark(value, HERE)) == value
@@ -75,6 +76,7 @@ def test_merging_keeps_the_places() -> None:
     assert (x.place, y.place) == (HERE, THERE)
 
 
+@settings(deadline=None)
 @given(mappings)
 def test_merging_with_itself_or_nothing_changes_nothing(value: dict[str, Any]) -> None:
     assert merged(value, value) == value
@@ -82,6 +84,7 @@ def test_merging_with_itself_or_nothing_changes_nothing(value: dict[str, Any]) -
     assert merged({}, value) == value
 
 
+@settings(deadline=None)
 @given(mappings, mappings, mappings)
 def test_merging_is_associative_for_mappings(a: dict[str, Any], b: dict[str, Any], c: dict[str, Any]) -> None:
     def flat(value: Any) -> Any:
@@ -110,6 +113,7 @@ def holds_lists(value: Any) -> bool:
     return isinstance(value, list) or (isinstance(value, dict) and any(map(holds_lists, value.values())))
 
 
+@settings(deadline=None)
 @given(data, st.lists(names, min_size=1, max_size=3), scalars)
 def test_what_is_assigned_is_found_there(value: Any, keys: list[str], new: Any) -> None:
     root = mark(value, HERE)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtk.errors import RecipeError
@@ -144,6 +144,11 @@ def test_control_characters() -> None:
         read("a: \x00\n")
 
 
+def test_a_document_that_is_nested_too_deeply() -> None:
+    with pytest.raises(RecipeError, match=r"^x\.yaml: not valid YAML: nested too deeply$"):
+        read("[" * 5000)
+
+
 def test_two_documents() -> None:
     with pytest.raises(RecipeError, match=r"x\.yaml:2:1"):
         read("a: 1\n---\nb: 2\n")
@@ -156,6 +161,7 @@ documents = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(documents)
 def test_json_means_what_it_means_in_json(data: Any) -> None:
     found = value(json.dumps(data, ensure_ascii=False))
@@ -163,6 +169,7 @@ def test_json_means_what_it_means_in_json(data: Any) -> None:
     assert repr(found) == repr(data)
 
 
+@settings(deadline=None)
 @given(documents)
 def test_every_part_has_its_place(data: Any) -> None:
     marked, _ = read(yaml.safe_dump(data, allow_unicode=True))
