@@ -20,6 +20,7 @@ def med_bert(
     hidden_width: int,
     max_positions: int,
     dropout: float,
+    init_std: float,
     sharing: Sharing,
     vocab_size: int,
     image_width: int,
@@ -34,6 +35,7 @@ def med_bert(
         hidden_width=hidden_width,
         max_positions=max_positions,
         dropout=dropout,
+        init_std=init_std,
         sharing=sharing,
     )
 

@@ -102,6 +102,9 @@ class MedBertConfig:
     """Longest text in tokens."""
     dropout: Probability = 0.1
     """BERT's dropout on hidden states and attention weights."""
+    init_std: Annotated[float, Range(0, low_open=True)] = 0.02
+    """Standard deviation of the first weights. BERT's 0.02 suits widths of 768 and more; a narrow transformer
+    learns faster from about 1 / sqrt(width)."""
     sharing: Literal["all", "all_but_sa", "all_but_ca", "none"] = "all_but_sa"
     """What encoder and decoder share (BLIP table 3): all, all but self-attention (BLIP), all but
     cross-attention, or nothing."""

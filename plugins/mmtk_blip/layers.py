@@ -56,10 +56,10 @@ class WordPrediction(nn.Module):
         return F.linear(self.norm(F.gelu(self.dense(states))), word_embeddings, self.bias)
 
 
-def initialise_as_bert(module: nn.Module) -> None:
-    """Draw weights of linear layers and embeddings from N(0, 0.02²) and zero the biases, as BERT does."""
+def initialise_as_bert(module: nn.Module, std: float = INITIAL_STD) -> None:
+    """Draw weights of linear layers and embeddings from N(0, std²) and zero the biases, as BERT does."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
-            nn.init.normal_(part.weight, std=INITIAL_STD)
+            nn.init.normal_(part.weight, std=std)
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)

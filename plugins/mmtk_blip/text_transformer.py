@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtk_blip.attention import CrossAttention, KeysValues, SelfAttention
-from mmtk_blip.layers import FeedForward, TextEmbeddings, initialise_as_bert
+from mmtk_blip.layers import INITIAL_STD, FeedForward, TextEmbeddings, initialise_as_bert
 
 Side = Literal["encoder", "decoder"]
 Sharing = Literal["all", "all_but_sa", "all_but_ca", "none"]
@@ -71,6 +71,7 @@ class TextTransformer(nn.Module):
         hidden_width: inner width of the feed-forward blocks.
         max_positions: longest text in tokens.
         dropout: BERT's hidden and attention dropout.
+        init_std: standard deviation of the first weights.
         sharing: what decoder and encoder share. Attributes ``decoder_…`` are None where they share.
     """
 
@@ -85,6 +86,7 @@ class TextTransformer(nn.Module):
         hidden_width: int = 3072,
         max_positions: int = 512,
         dropout: float = 0.1,
+        init_std: float = INITIAL_STD,
         sharing: Sharing = "all_but_sa",
     ) -> None:
         super().__init__()
@@ -114,7 +116,7 @@ class TextTransformer(nn.Module):
         self.decoder_self_attention = self_attention() if "self_attention" in own else None
         self.decoder_cross_attention = cross_attention() if "cross_attention" in own else None
         self.decoder_feed_forward = feed_forward() if "feed_forward" in own else None
-        initialise_as_bert(self)
+        initialise_as_bert(self, init_std)
 
     def text_encoder(self) -> TextEncoder:
         """The text-only mode as a module that shares this one's weights."""
