@@ -53,7 +53,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 results: $(STAMP)
-	$(BIN)/python benchmarks/emoji_table.py $(RESULTS_ARGS)
+	$(BIN)/python benchmarks/emoji_table.py --write README.md $(RESULTS_ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

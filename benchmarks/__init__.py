@@ -1,0 +1,1 @@
+"""Measurements that the README reports, each made by one command."""
