@@ -27,10 +27,9 @@ def run_lock(run_dir: Path) -> Iterator[str | None]:
         Who held the folder before and died without letting go of it; None after an orderly end.
 
     Raises:
-        StageError: another living process runs in this folder.
+        StageError: another living process runs in this folder, or it can't be made or written to.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / LOCK_FILE).open("a+", encoding="utf-8") as file:
+    with _open(run_dir) as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
@@ -44,6 +43,14 @@ def run_lock(run_dir: Path) -> Iterator[str | None]:
             yield holder or None
         finally:
             _write(file.fileno(), "")
+
+
+def _open(run_dir: Path) -> IO[str]:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        return (run_dir / LOCK_FILE).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StageError(f"{run_dir} can't be the run's folder: {error.strerror}") from error
 
 
 def _holder(file: IO[str]) -> str:

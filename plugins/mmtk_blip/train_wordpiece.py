@@ -36,9 +36,12 @@ class TrainWordpiece:
     def run(self, context: StageContext) -> None:
         """Write ``vocab.txt``. Raises StageError when no text can be read."""
         skipped: Counter[str] = Counter()
-        texts = [text for blueprint in self._readers for text in self._texts(blueprint.build(), skipped)]
+        readers = [blueprint.build() for blueprint in self._readers]
+        texts = [text for reader in readers for text in self._texts(reader, skipped)]
         if not texts:
-            raise StageError(f"{context.name}: none of the datasets in texts holds a text that can be read")
+            refused = [entry for reader in readers for entry in reader.quarantined]
+            reason = f" ({refused[0].key}: {refused[0].reason})" if refused else ""
+            raise StageError(f"none of the datasets in texts holds a text that can be read{reason}")
         vocabulary = train_vocabulary(
             texts, vocab_size=self._vocab_size, min_frequency=self._min_frequency, lowercase=self._lowercase
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from mmtk.api import (
     TextTransform,
 )
 from mmtk.data.configs import EvaluationDataConfig
+from mmtk.data.tables import read_columns
 from mmtk.engine.checkpoint import load_learner
 from mmtk.engine.learner import Learner
 from mmtk_capfilt.ledger import SCHEMA, SYNTHETIC, WEB, LedgerRow, funnel, image_row, to_table
@@ -199,8 +199,8 @@ def score(learner: Learner, images: Tensor, texts: Sequence[Sequence[str]]) -> l
 
 
 def read_captions(path: Path) -> dict[str, str]:
-    """Read the captions by image key. Raises StageError when an image has two."""
-    table = pq.read_table(path, columns=["key", "text"])
+    """Read the captions by image key. Raises DataError for another file, StageError when an image has two."""
+    table = read_columns(path, ["key", "text"])
     captions = dict(zip(table["key"].to_pylist(), table["text"].to_pylist(), strict=True))
     if len(captions) != len(table):
         raise StageError(f"{path} has {len(table)} captions of {len(captions)} images; one each is expected")

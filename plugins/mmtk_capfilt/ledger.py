@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from mmtk.api import Quarantined, StageError
+from mmtk.api import DataError, Quarantined
+from mmtk.data.tables import read_columns
 
 WEB = "web"
 SYNTHETIC = "synthetic"
@@ -65,12 +65,12 @@ def to_table(rows: Iterable[LedgerRow]) -> pa.Table:
 
 
 def read_ledger(path: Path) -> pa.Table:
-    """Read a ledger's columns. Raises StageError when the file has not got them."""
-    found = pq.read_schema(path)
-    missing = [name for name in SCHEMA.names if name not in found.names]
-    if missing:
-        raise StageError(f"{path} is no ledger: it has no column {', '.join(missing)}")
-    return pq.read_table(path, columns=SCHEMA.names).cast(SCHEMA)
+    """Read a ledger's columns. Raises DataError when the file has not got them, or in other types."""
+    table = read_columns(path, SCHEMA.names)
+    try:
+        return table.cast(SCHEMA)
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is no ledger: {error}") from error
 
 
 def funnel(ledger: pa.Table) -> dict[str, int]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 
 from mmtk.api import StageContext, StageError
+from mmtk.data.tables import read_columns
 from mmtk_eval.scores import roc_auc, words
 
 LEDGER_COLUMNS = ["key", "source", "text", "itm_probability", "itc_similarity", "kept"]
@@ -27,21 +27,12 @@ class EvaluateFilterStage:
         self._truth = truth
 
     def run(self, context: StageContext) -> None:
-        """Raises StageError when a file lacks a column or the ledger has keys that the truth lacks."""
-        ledger = read_rows(self._ledger, LEDGER_COLUMNS)
-        truth = {row["key"]: row for row in read_rows(self._truth, TRUTH_COLUMNS)}
+        """Raises DataError when a file lacks a column, StageError when the truth lacks a key."""
+        ledger = read_columns(self._ledger, LEDGER_COLUMNS).to_pylist()
+        truth = {row["key"]: row for row in read_columns(self._truth, TRUTH_COLUMNS).to_pylist()}
         figures = filter_figures(ledger, truth)
         text = json.dumps(figures, indent=2, allow_nan=False)
         (context.folder / "filter.json").write_text(text + "\n", encoding="utf-8")
-
-
-def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Read some columns of a Parquet file. Raises StageError when it lacks one."""
-    missing = set(columns) - set(pq.read_schema(path).names)
-    if missing:
-        raise StageError(f"{path} has no column {', '.join(sorted(missing))}")
-    rows: list[Row] = pq.read_table(path, columns=list(columns)).to_pylist()
-    return rows
 
 
 def filter_figures(ledger: Sequence[Row], truth: Mapping[str, Row]) -> dict[str, float]:

@@ -127,5 +127,7 @@ def test_stage_without_losses_says_nothing_of_them(tmp_path: Path) -> None:
 
 
 def test_stage_without_texts_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="tokenizer: none of the datasets in texts holds a text"):
+    with pytest.raises(StageError, match=r"^none of the datasets in texts holds a text that can be read$"):
         _run(tmp_path, [ListReader([DataError("broken")])])
+    with pytest.raises(StageError, match=r"holds a text that can be read \(0: no text\)$"):
+        _run(tmp_path, [ListReader([DataError("broken")]), ListReader([], quarantined=2)])

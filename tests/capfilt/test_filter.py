@@ -279,6 +279,10 @@ def test_images_without_texts_are_not_scored() -> None:
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"key": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(StageError, match=r"is no ledger: it has no column image_id"):
+    with pytest.raises(DataError, match=r"other\.parquet has no column image_id, itc_similarity"):
+        read_ledger(tmp_path / "other.parquet")
+    names = {name: [name] for name in SCHEMA.names}
+    pq.write_table(pa.table(names), tmp_path / "other.parquet")
+    with pytest.raises(DataError, match=r"other\.parquet is no ledger: "):
         read_ledger(tmp_path / "other.parquet")
     assert SCHEMA.names[0] == "key"

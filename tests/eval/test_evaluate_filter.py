@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from mmtk_eval.evaluate_filter import EvaluateFilterStage, filter_figures
 
-from mmtk.errors import StageError
+from mmtk.errors import DataError, StageError
 from tests.small_learner import stage_context
 
 
@@ -102,5 +102,5 @@ def test_a_missing_column_is_an_error_that_names_it(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(LEDGER), tmp_path / "ledger.parquet")
     pq.write_table(pa.table({"key": ["a"], "clean": [True]}), tmp_path / "truth.parquet")
     stage = EvaluateFilterStage(ledger=tmp_path / "ledger.parquet", truth=tmp_path / "truth.parquet")
-    with pytest.raises(StageError, match=r"truth.parquet has no column label, noise_kind"):
+    with pytest.raises(DataError, match=r"truth.parquet has no column label, noise_kind"):
         stage.run(stage_context(tmp_path / "stage"))

@@ -5,7 +5,7 @@ import pytest
 from mmtk_capfilt.ledger import LedgerRow
 from mmtk_capfilt.report.gallery import LABELS, GallerySection
 
-from mmtk.api import StageError
+from mmtk.api import DataError
 from tests.capfilt.report.samples import (
     ListReader,
     ReaderPlan,
@@ -178,5 +178,5 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"key": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(StageError, match="no ledger"):
+    with pytest.raises(DataError, match="has no column image_id"):
         GallerySection(ledger=tmp_path / "other.parquet", images=[], count=5, title="Gallery")

@@ -74,6 +74,13 @@ def test_a_forked_worker_that_outlives_its_process_holds_nothing(tmp_path: Path)
             os.kill(worker, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_path_that_can_be_no_folder_is_a_message(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StageError, match=rf"{name} can't be the run's folder: "), run_lock(tmp_path / name):
+        pass
+
+
 def test_creates_the_folder_and_lets_go_after_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "new"
     with pytest.raises(RuntimeError), run_lock(folder):
