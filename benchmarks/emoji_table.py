@@ -263,7 +263,7 @@ def table(result: Mapping[str, Any]) -> str:
     side = f", {machine['runs_at_once']} runs side by side" if machine["runs_at_once"] > 1 else ""
     note = (
         f"Shown: {spreads} {', '.join(seeds)}. Made by `{result['command']}` on {machine['device']} "
-        f"({machine['cores']} cores{side}, {machine['threads_per_run']} threads per run) "
+        f"({machine['cores']} cores{side}, OMP_NUM_THREADS={machine['threads_per_run']}) "
         f"with torch {machine['torch']}."
     )
     return f"{markdown(rows)}\n{markdown(aims)}\n{note}\n"

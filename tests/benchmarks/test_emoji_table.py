@@ -232,7 +232,7 @@ def test_runs_side_by_side(
     monkeypatch.setattr(emoji_table, "cores", lambda: 5)
     assert main(["--seeds", "0,1", "--at-once", "2", "--runs", "here"]) == 0
     captured = capfd.readouterr()
-    assert "(5 cores, 2 runs side by side, 2 threads per run)" in captured.out
+    assert "(5 cores, 2 runs side by side, OMP_NUM_THREADS=2)" in captured.out
     assert (tmp_path / "here/seed-0/started").read_text() == "2"
     assert (tmp_path / "here/seed-1.log").read_text() == "said by 1\n"
     assert "said by" not in captured.out + captured.err
