@@ -22,6 +22,13 @@ COMPONENTS: list[Component] = [
         "image-text pairs in BLIP's JSON lists",
     ),
     Component(
+        "reader",
+        "fold",
+        "mmtk.data.fold:fold_reader",
+        f"{CONFIGS}:FoldConfig",
+        "a part of another reader's samples, for cross-fitting",
+    ),
+    Component(
         "image_transform",
         "blip_train",
         "mmtk.data.transforms:BlipTrain",

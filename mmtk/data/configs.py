@@ -37,6 +37,24 @@ class BlipJsonConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoldConfig:
+    """Takes a part of another reader's samples, so that a filter can judge pairs it was not trained on."""
+
+    reader: Annotated[Blueprint[Reader], Slot("reader")]
+    """the whole dataset"""
+    fold: Annotated[int, Range(0, None)]
+    """which part, counted from 0: the samples whose index modulo `folds` it is"""
+    folds: Annotated[int, Range(2, None)] = 2
+    """number of parts"""
+    rest: bool = False
+    """take all but that part"""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.fold >= self.folds:
+            yield "fold", f"must be below folds ({self.folds}), not {self.fold}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RandAugment:
     """Random picture operations as BLIP draws them, with replacement."""
 

@@ -56,6 +56,20 @@ class FilterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JoinLedgersConfig:
+    """Put the ledgers of several filters together, each about its own part of the images."""
+
+    OUTPUTS: ClassVar[Mapping[str, Output]] = {"ledger": Output("ledger", "ledger.parquet")}
+
+    ledgers: tuple[Annotated[Path, Input("ledger")], ...]
+    """The ledgers, in the order in which their rows are written."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.ledgers:
+            yield "ledgers", "needs at least one ledger"
+
+
+@dataclass(frozen=True, kw_only=True)
 class MergeConfig:
     """Write kept web texts, kept synthetic texts and human pairs as one dataset."""
 

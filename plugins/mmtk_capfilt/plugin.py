@@ -25,6 +25,13 @@ def mmtk_components() -> list[Component]:
         ),
         Component(
             "stage",
+            "join_ledgers",
+            "mmtk_capfilt.join:JoinLedgersStage",
+            "mmtk_capfilt.configs:JoinLedgersConfig",
+            "puts the ledgers of filters that judged different images together",
+        ),
+        Component(
+            "stage",
             "merge",
             "mmtk_capfilt.merge:MergeStage",
             "mmtk_capfilt.configs:MergeConfig",

@@ -1,0 +1,36 @@
+"""One ledger from several filters, each of which judged its own part of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmtk.api import StageContext, StageError
+from mmtk_capfilt.ledger import read_ledger
+
+
+class JoinLedgersStage:
+    """Writes the rows of all ledgers, in their order, as one ledger."""
+
+    def __init__(self, *, ledgers: Sequence[Path]) -> None:
+        self._ledgers = ledgers
+
+    def run(self, context: StageContext) -> None:
+        """Raises StageError when two ledgers are about one image."""
+        tables = [read_ledger(path) for path in self._ledgers]
+        seen: dict[str, Path] = {}
+        for path, table in zip(self._ledgers, tables, strict=True):
+            keys = pc.unique(table["key"]).to_pylist()
+            again = next((key for key in keys if key in seen), None)
+            if again is not None:
+                raise StageError(
+                    f"{path} and {seen[again]} both judge the image {again!r}: join parts that differ"
+                )
+            seen |= dict.fromkeys(keys, path)
+        joined = pa.concat_tables(tables)
+        pq.write_table(joined, context.folder / "ledger.parquet")
+        context.say(f"{len(joined)} rows about {len(seen)} images from {len(tables)} ledgers")
