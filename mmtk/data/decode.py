@@ -11,6 +11,9 @@ from PIL import Image, ImageOps
 from mmtk.data.configs import DEFAULT_LIMITS, ImageLimits
 from mmtk.errors import DataError
 
+# Those that shards can hold. Pillow knows others that hand a file on to other programs (EPS to Ghostscript).
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+
 # Pillow warns of very large pictures, which max_pixels deals with, and of damaged metadata, which is unused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -25,7 +28,7 @@ def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Ima
     if not data:
         raise DataError("empty image file")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise DataError(f"image too large: {error}") from error
     except Exception as error:  # damaged headers make Pillow raise a dozen unrelated types

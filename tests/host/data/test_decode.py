@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import struct
 import zlib
 
@@ -42,6 +43,15 @@ def test_truncated_images_are_data_errors(format: str) -> None:
 def test_no_images_are_data_errors(data: bytes) -> None:
     with pytest.raises(DataError, match=r"^(unreadable|empty) image"):
         decode_image(data)
+
+
+def test_postscript_is_no_image_and_reaches_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("Ghostscript was looked for")
+
+    monkeypatch.setattr(shutil, "which", refuse)
+    with pytest.raises(DataError, match=r"^unreadable image: no known format"):
+        decode_image(picture(format="EPS"))
 
 
 @pytest.mark.filterwarnings("ignore")
