@@ -44,6 +44,6 @@ class Quarantine:
         """Write one JSON object (key, reason, location) per line, in place of what ``path`` held."""
         partial = path.with_name(f".{path.name}.partial")
         lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in self.entries)
-        # Names inside a tar need not be UTF-8; such bytes are escaped as JSON escapes lone surrogates.
+        # Paths need not be UTF-8; such bytes are escaped as JSON escapes lone surrogates.
         partial.write_bytes("".join(lines).encode("utf-8", "backslashreplace"))
         partial.replace(path)

@@ -63,7 +63,10 @@ def index_shard(path: Path) -> ShardIndex:
         raise DataError(f"can't read {path}: {error.strerror}") from error
     with file:
         try:
-            tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (it has nothing of its own to close)
+            # Names need not be UTF-8, but keys must be: ledgers and shards hold them.
+            tar = tarfile.open(  # noqa: SIM115 (it has nothing of its own to close)
+                fileobj=file, mode="r:", encoding="utf-8", errors="backslashreplace"
+            )
         except (tarfile.TarError, ValueError, OverflowError):
             index.refuse(path.name, "damaged shard: empty, or not an uncompressed tar file")
             return index
@@ -79,6 +82,7 @@ def index_shard(path: Path) -> ShardIndex:
 
 def _members(tar: tarfile.TarFile) -> Iterator[Member]:
     """Yield the files of the tar up to its end or its first damage."""
+    header = 0
     while True:
         try:
             info = tar.next()
@@ -86,6 +90,10 @@ def _members(tar: tarfile.TarFile) -> Iterator[Member]:
             return
         if info is None:
             return
+        if tar.offset <= header:  # a damaged header with a negative size, which leads back
+            tar.offset = header
+            return
+        header = tar.offset
         tar.members.clear()  # type: ignore[attr-defined]  # TarFile would keep every header
         folder, _, name = info.name.removeprefix("./").rpartition("/")
         key, _, extension = name.partition(".")

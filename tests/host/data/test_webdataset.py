@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,6 +97,13 @@ def test_names_with_folders_upper_case_and_further_members(tmp_path: Path) -> No
     reader = WebDatasetReader(tmp_path)
     assert keys(reader) == ["d/k"]
     assert reader[0].image == picture()
+
+
+def test_names_that_are_not_utf_8_become_keys_that_files_can_hold(tmp_path: Path) -> None:
+    members = [*pair("caf\udce9"), ("\udcff.png", picture())]
+    reader = WebDatasetReader(write_tar(tmp_path / "a.tar", members))
+    assert keys(reader) == [r"caf\xe9"]
+    assert [entry.key for entry in reader.quarantined] == [r"\xff"]
 
 
 def test_samples_that_lack_a_part_are_quarantined(tmp_path: Path) -> None:
@@ -208,6 +216,20 @@ def test_damage_in_the_middle_keeps_what_is_before_and_the_other_shards(tmp_path
     reader = WebDatasetReader(tmp_path)
     assert keys(reader) == ["a", "d"]
     assert reasons(reader) == {"a.tar": "damaged shard: it breaks off behind 'a', without an end mark"}
+
+
+@pytest.mark.parametrize("size", [-512, -1024, -100_000])
+@pytest.mark.parametrize("whole", [0, 1])
+def test_a_negative_size_ends_the_shard(tmp_path: Path, whole: int, size: int) -> None:
+    header = bytearray(tarfile.TarInfo("bad.png").tobuf())
+    header[124:136] = b"\xff" + size.to_bytes(11, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    shard = write_tar(tmp_path / "a.tar", pair("a"))
+    shard.write_bytes(shard.read_bytes()[: whole * SAMPLE] + bytes(header) + bytes(2048))
+    reader = WebDatasetReader(shard)
+    assert len(reader) == whole
+    assert reasons(reader)["a.tar"].startswith("damaged shard: it breaks off")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
