@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmtk.data.texts import drop_blank
+from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError, SampleError
 from mmtk.types import Quarantined, RawSample
 
@@ -42,14 +42,13 @@ class BlipJsonReader:
             for index, content in enumerate(load_list(Path(path))):
                 location = f"{path}[{index}]"
                 try:
-                    image, texts = parse_item(content)
+                    image, texts, image_id = parse_item(content)
                 except DataError as error:
                     self.quarantined.append(Quarantined(f"item {index}", str(error), location))
                     continue
                 key = _free_key(Path(image), index, keys)
                 keys.add(key)
-                image_id = content.get("image_id", image)
-                self._items.append(Item(key, self.images / image, texts, str(image_id), location))
+                self._items.append(Item(key, self.images / image, texts, image_id, location))
 
     def __len__(self) -> int:
         return len(self._items)
@@ -80,8 +79,8 @@ def load_list(path: Path) -> list[Any]:
     return content
 
 
-def parse_item(item: Any) -> tuple[str, tuple[str, ...]]:
-    """Return an item's image path and its texts. Raises DataError naming the field that is wrong."""
+def parse_item(item: Any) -> tuple[str, tuple[str, ...], str]:
+    """Return an item's image path, texts and image id. Raises DataError naming the field that is wrong."""
     if not isinstance(item, dict):
         raise DataError(f"bad item: an object is expected, not {type(item).__name__}")
     image = item.get("image")
@@ -97,7 +96,10 @@ def parse_item(item: Any) -> tuple[str, tuple[str, ...]]:
     texts = captions if isinstance(captions, list) else [captions]
     if not all(isinstance(text, str) for text in texts):
         raise DataError("bad item: 'caption' must be a string or a list of strings")
-    return image, drop_blank(texts)
+    image_id = item.get("image_id")
+    image_id = image if image_id in (None, "") else str(image_id)
+    check_unicode(image, *texts, image_id)
+    return image, drop_blank(texts), image_id
 
 
 def _free_key(image: Path, index: int, taken: set[str]) -> str:

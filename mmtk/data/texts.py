@@ -16,6 +16,15 @@ def drop_blank(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(text for text in texts if text.strip()) or ("",)
 
 
+def check_unicode(*texts: str) -> None:
+    """Raises DataError for half a surrogate pair: JSON can spell one, but no file or tokenizer takes it."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"text is not Unicode: half a surrogate pair in {text[:60]!r}") from error
+
+
 class BlipCaption:
     """BLIP's caption cleaning: lower case; ``. ! " ( ) * # : ; ~`` and white space become single spaces."""
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mmtk.data.shards import IMAGE_EXTENSIONS
 from mmtk.data.tar_index import Group, Member, index_shard
-from mmtk.data.texts import drop_blank
+from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError, SampleError
 from mmtk.types import Quarantined, RawSample
 
@@ -82,12 +82,15 @@ class WebDatasetReader:
             facts = _facts(_read(descriptor, entry.facts)) if entry.facts else {}
         finally:
             os.close(descriptor)
+        texts = _captions(facts) if text is None else _lines(text)
+        image_id, source = (_word(facts, name) for name in ("image_id", "source"))
+        check_unicode(*texts, image_id, source)
         return RawSample(
             key=entry.key,
             image=image,
-            texts=_captions(facts) if text is None else _lines(text),
-            image_id=str(facts.get("image_id", entry.key)),
-            source=str(facts.get("source", "")) if self.source is None else self.source,
+            texts=texts,
+            image_id=image_id or entry.key,
+            source=source if self.source is None else self.source,
             location=str(entry.shard),
         )
 
@@ -169,6 +172,12 @@ def _facts(data: bytes) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise DataError(f"bad JSON: an object is expected, not {type(facts).__name__}")
     return facts
+
+
+def _word(facts: dict[str, Any], name: str) -> str:
+    """A fact as text; empty where it is missing or null."""
+    value = facts.get(name)
+    return "" if value is None else str(value)
 
 
 def _captions(facts: dict[str, Any]) -> tuple[str, ...]:

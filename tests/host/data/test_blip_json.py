@@ -42,6 +42,12 @@ def test_reads_strings_lists_and_ids(tmp_path: Path, images: Path) -> None:
     assert reader.quarantined == []
 
 
+def test_a_null_image_id_is_as_if_it_were_missing(tmp_path: Path, images: Path) -> None:
+    items = [{"image": name, "caption": "x", "image_id": None} for name in ("a.png", "sub/b.x.png")]
+    reader = BlipJsonReader(write_list(tmp_path / "l.json", items), images)
+    assert [reader[index].image_id for index in range(2)] == ["a.png", "sub/b.x.png"]
+
+
 def test_several_lists_keep_keys_apart(tmp_path: Path, images: Path) -> None:
     lists = [write_list(tmp_path / f"{n}.json", [{"image": "a.png", "caption": str(n)}]) for n in range(3)]
     reader = BlipJsonReader(lists, images)
@@ -55,6 +61,8 @@ def test_several_lists_keep_keys_apart(tmp_path: Path, images: Path) -> None:
         ("text", "bad item: an object is expected, not str"),
         ({"caption": "x"}, "bad item: no field 'image'"),
         ({"image": 5, "caption": "x"}, "bad item: image 5"),
+        ({"image": "a.png", "caption": "cat \ud83d"}, "text is not Unicode"),
+        ({"image": "a.png", "caption": "x", "image_id": "\udc00"}, "text is not Unicode"),
         ({"image": "a.png"}, "no text: no field 'caption'"),
         ({"image": "a.png", "caption": ["x", 3]}, "bad item: 'caption' must be"),
         ({"image": "a.png", "caption": []}, "no text: the list of captions is empty"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmtk.data.texts import BlipCaption, drop_blank
+from mmtk.data.texts import BlipCaption, check_unicode, drop_blank
 from mmtk.errors import DataError
 
 
@@ -44,6 +44,13 @@ def test_cleaning_twice_changes_nothing(text: str, limit: int) -> None:
     assert clean(once) == once
     assert 1 <= len(once.split()) <= limit
     assert not set(once) & set('.!"()*#:;~')
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    check_unicode("a", "\ud7ff\ue000 \U0001f431")
+    for half in (0xD800, 0xDBFF, 0xDC00, 0xDFFF):
+        with pytest.raises(DataError, match="text is not Unicode"):
+            check_unicode("a", f"a cat {chr(half)}")
 
 
 def test_drop_blank() -> None:

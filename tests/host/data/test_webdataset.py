@@ -89,6 +89,13 @@ def test_texts_image_id_and_source(tmp_path: Path) -> None:
     assert WebDatasetReader(tmp_path, source="human")[0].source == "human"
 
 
+def test_a_null_in_the_json_is_as_if_it_were_missing(tmp_path: Path) -> None:
+    facts = json.dumps({"image_id": None, "source": None}).encode()
+    members = [*pair("a"), ("a.json", facts), *pair("b"), ("b.json", facts)]
+    reader = WebDatasetReader(write_tar(tmp_path / "a.tar", members))
+    assert [(reader[n].image_id, reader[n].source) for n in range(2)] == [("a", ""), ("b", "")]
+
+
 def test_names_with_folders_upper_case_and_further_members(tmp_path: Path) -> None:
     write_tar(
         tmp_path / "a.tar",
@@ -123,6 +130,8 @@ def test_samples_that_lack_a_part_are_quarantined(tmp_path: Path) -> None:
         ([*pair("k"), ("k.json", b"[1]")], "an object is expected, not list"),
         ([*pair("k", None), ("k.json", b"{}")], "no text: "),
         ([*pair("k", None), ("k.json", b'{"caption": 5}')], "bad caption"),
+        ([*pair("k", None), ("k.json", rb'{"caption": "cat \ud83d"}')], "text is not Unicode"),
+        ([*pair("k"), ("k.json", rb'{"image_id": "\udc00"}')], "text is not Unicode"),
     ],
 )
 def test_a_sample_whose_text_cannot_be_read_names_itself(
