@@ -30,6 +30,6 @@ class FoldReader:
         return self._reader[self._indices[index]]
 
 
-def fold_reader(*, reader: Blueprint[Reader], fold: int, folds: int, rest: bool) -> FoldReader:
+def fold_reader(*, reader: Blueprint[Reader], fold: int, folds: int = 2, rest: bool = False) -> FoldReader:
     """Open the reader and take the part of it."""
     return FoldReader(reader.build(), fold=fold, folds=folds, rest=rest)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmtk.api import StageContext, StageError
-from mmtk_capfilt.ledger import read_ledger
+from mmtk_capfilt.ledger import IMAGE, read_ledger
+from mmtk_capfilt.parts import write_table
 
 
 class JoinLedgersStage:
@@ -24,7 +24,9 @@ class JoinLedgersStage:
         tables = [read_ledger(path) for path in self._ledgers]
         seen: dict[str, Path] = {}
         for path, table in zip(self._ledgers, tables, strict=True):
-            keys = pc.unique(table["key"]).to_pylist()
+            # A key that occurs twice in the data is a sample in one part and quarantined in another.
+            judged = table.filter(pc.not_equal(table["source"], IMAGE))
+            keys = pc.unique(judged["key"]).to_pylist()
             again = next((key for key in keys if key in seen), None)
             if again is not None:
                 raise StageError(
@@ -32,5 +34,5 @@ class JoinLedgersStage:
                 )
             seen |= dict.fromkeys(keys, path)
         joined = pa.concat_tables(tables)
-        pq.write_table(joined, context.folder / "ledger.parquet")
+        write_table(joined, context.folder / "ledger.parquet")
         context.say(f"{len(joined)} rows about {len(seen)} images from {len(tables)} ledgers")

@@ -52,6 +52,14 @@ def test_an_image_judged_twice_is_refused(tmp_path: Path) -> None:
         join(tmp_path / "stage", *paths)
 
 
+def test_a_duplicate_key_that_was_quarantined_is_no_second_judgement(tmp_path: Path) -> None:
+    again = image_row(Quarantined("k0", "duplicate key"))
+    paths = write(tmp_path / "a.parquet", FIRST), write(tmp_path / "b.parquet", [*SECOND, again])
+    counts = funnel(read_ledger(join(tmp_path / "stage", *paths)))
+    assert counts["images"] == 4
+    assert counts["quarantined"] == 2
+
+
 def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("no table")
     with pytest.raises(DataError, match=r"a\.parquet"):
