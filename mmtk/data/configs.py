@@ -43,8 +43,8 @@ class FoldConfig:
     reader: Annotated[Blueprint[Reader], Slot("reader")]
     """the whole dataset"""
     fold: Annotated[int, Range(0, None)]
-    """which part, counted from 0: the samples whose index modulo `folds` it is. Samples of one image may fall into
-    different parts; where that matters, give the image one sample with several texts."""
+    """which part, counted from 0: the samples whose index modulo `folds` it is. Samples of one image may
+    fall into different parts; where that matters, give the image one sample with several texts."""
     folds: Annotated[int, Range(2, None)] = 2
     """number of parts"""
     rest: bool = False
