@@ -48,8 +48,8 @@ stages:
 
 
 def test_extending(tmp_path: Path) -> None:
-    write(tmp_path, "shared/base.yaml", BASE)
-    top = "extends: ../shared/base.yaml\nstages:\n  train: {epochs: 5}\n  more: {use: other}\n"
+    write(tmp_path, "common/base.yaml", BASE)
+    top = "extends: ../common/base.yaml\nstages:\n  train: {epochs: 5}\n  more: {use: other}\n"
     document = load_recipe(write(tmp_path, "top/recipe.yaml", top))
     assert document.problems == ()
     assert document.data == {
@@ -67,7 +67,7 @@ def test_extending(tmp_path: Path) -> None:
     assert epochs is not None
     assert model is not None
     assert str(epochs.place) == f"{tmp_path}/top/recipe.yaml:3:19"
-    assert str(model.place) == f"{tmp_path}/shared/base.yaml:10:12"
+    assert str(model.place) == f"{tmp_path}/common/base.yaml:10:12"
 
 
 def test_places_name_the_file_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
