@@ -54,7 +54,6 @@ from mmtk.stages.context import (
     StageContext,
 )
 from mmtk.types import (
-    Artifact,
     Batch,
     ComponentNode,
     Decoding,
@@ -65,13 +64,11 @@ from mmtk.types import (
     RawSample,
     Similarities,
     StepState,
-    Texts,
     stable_hash,
 )
 
 __all__ = [
     "KINDS",
-    "Artifact",
     "Batch",
     "Blueprint",
     "CaptioningHead",
@@ -118,7 +115,6 @@ __all__ = [
     "StepState",
     "TextEncoding",
     "TextTransform",
-    "Texts",
     "Tokenizer",
     "hookimpl",
     "node",

@@ -7,10 +7,9 @@ Shapes: ``B`` batch, ``T`` texts in a batch, ``N`` image tokens (the first stand
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from mmtk.config import Range
@@ -194,14 +193,6 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """An output of a stage: its type word and where it lies (a file or a folder in the stage's folder)."""
-
-    type: str
-    path: Path
-
-
-@dataclass(frozen=True)
 class ComponentNode:
     """A recipe node after checking: which component, and its keys with defaults filled in.
 
@@ -213,6 +204,3 @@ class ComponentNode:
     use: str
     keys: Mapping[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False, repr=False)
-
-
-Texts = Sequence[str]
