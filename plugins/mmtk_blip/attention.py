@@ -1,7 +1,7 @@
 """BERT's attention blocks (post-norm), over texts and from texts to images.
 
-Shapes: ``R`` rows (texts), ``L`` text tokens, ``B`` images, ``N`` image tokens, ``D`` width, ``H`` heads,
-``d = D / H``.
+Shapes: ``R`` rows (texts), ``L`` text tokens, ``T`` real tokens of all rows, ``B`` images, ``N`` image
+tokens, ``D`` width, ``H`` heads, ``d = D / H``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from mmtk_blip.packing import Packing
 
 LAYER_NORM_EPS = 1e-12
 
@@ -49,22 +51,30 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
-    def keys_values(self, source: Tensor) -> KeysValues:
-        """``(rows, tokens, source_width)`` to keys and values."""
-        return KeysValues(self._split(self.key(source)), self._split(self.value(source)))
+    def keys_values(self, source: Tensor, packing: Packing | None = None) -> KeysValues:
+        """``(rows, tokens, source_width)``, or ``(T, source_width)`` with ``packing``, to keys and values."""
+        return KeysValues(self._rows(self.key(source), packing), self._rows(self.value(source), packing))
 
-    def attend(self, states: Tensor, source: KeysValues, mask: Tensor | None, causal: bool = False) -> Tensor:
-        """Attend from ``states`` ``(R, L, D)`` to ``source`` and return the normalised sum with the residual.
+    def attend(
+        self,
+        states: Tensor,
+        source: KeysValues,
+        mask: Tensor | None,
+        causal: bool = False,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        """Attend from ``states`` to ``source`` and return the normalised sum with the residual.
 
         Args:
-            states: ``(R, L, D)``.
+            states: ``(R, L, D)``, or ``(T, D)`` with ``packing``; so is the result.
             source: keys and values with ``R`` rows, or with ``R / k`` rows where each serves ``k``
                 consecutive rows of ``states`` (beams of one image).
             mask: bool, broadcastable to ``(R, H, L, tokens)``, True where attention is allowed.
             causal: token ``i`` attends to tokens up to ``i`` only; excludes ``mask``.
+            packing: where the states' tokens stand in their rows.
         """
-        rows, length, width = states.shape
-        query = self._split(self.query(states))
+        query = self._rows(self.query(states), packing)
+        rows, _, length, _ = query.shape
         groups = rows // source.keys.shape[0]
         if groups > 1:
             query = query.unflatten(0, (-1, groups)).transpose(1, 2).flatten(2, 3)
@@ -78,31 +88,46 @@ class Attention(nn.Module):
         )
         if groups > 1:
             mixed = mixed.unflatten(2, (groups, length)).transpose(1, 2).flatten(0, 1)
-        mixed = mixed.transpose(1, 2).reshape(rows, length, width)
+        mixed = mixed.transpose(1, 2).reshape(rows, length, -1)
+        mixed = mixed if packing is None else packing.pack(mixed)
         return self.norm(self.dropout(self.output(mixed)) + states)
 
-    def _split(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def _rows(self, states: Tensor, packing: Packing | None) -> Tensor:
+        """``(R, L, D)``, or ``(T, D)`` with ``packing``, to ``(R, H, L, d)``."""
+        rows = states if packing is None else packing.unpack(states)
+        return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class SelfAttention(Attention):
     """Attention of a text to itself, with a cache for decoding one token at a time."""
 
     def forward(
-        self, states: Tensor, mask: Tensor | None, causal: bool = False, past: KeysValues | None = None
+        self,
+        states: Tensor,
+        packing: Packing | None = None,
+        causal: bool = False,
+        past: KeysValues | None = None,
     ) -> tuple[Tensor, KeysValues]:
-        """Return the new states ``(R, L, D)`` and the keys and values of ``past`` and ``states`` together."""
-        present = self.keys_values(states)
+        """Return the new states and the keys and values of ``past`` and ``states`` together.
+
+        Args:
+            states: ``(R, L, D)``, or ``(T, D)`` with ``packing``; so are the new ones.
+            packing: where the real tokens are; without ``causal`` only they are attended to.
+            causal: as of ``attend``. Padding on the right, which no real token sees, then needs no mask.
+            past: keys and values of the tokens before these.
+        """
+        present = self.keys_values(states, packing)
         if past is not None:
             present = KeysValues(
                 torch.cat((past.keys, present.keys), 2), torch.cat((past.values, present.values), 2)
             )
-        return self.attend(states, present, mask, causal), present
+        mask = None if packing is None or causal else packing.mask[:, None, None, :]
+        return self.attend(states, present, mask, causal, packing), present
 
 
 class CrossAttention(Attention):
     """Attention of a text to its image, whose keys and values are computed beforehand."""
 
-    def forward(self, states: Tensor, image: KeysValues) -> Tensor:
-        """``(R, L, D)`` to ``(R, L, D)``."""
-        return self.attend(states, image, mask=None)
+    def forward(self, states: Tensor, image: KeysValues, packing: Packing | None = None) -> Tensor:
+        """``(R, L, D)``, or ``(T, D)`` with ``packing``, to states of the same shape."""
+        return self.attend(states, image, mask=None, packing=packing)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmtk_blip.attention import CrossAttention, KeysValues, SelfAttention
 from mmtk_blip.layers import INITIAL_STD, FeedForward, TextEmbeddings, initialise_as_bert
+from mmtk_blip.packing import Packing
 
 Side = Literal["encoder", "decoder"]
 Sharing = Literal["all", "all_but_sa", "all_but_ca", "none"]
@@ -51,12 +52,13 @@ class TextEncoder(nn.Module):
         self.feed_forward = feed_forward
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Ids ``(R, L)`` int64 and mask ``(R, L)`` bool to states ``(R, L, D)``."""
-        states = self.embeddings(ids)
+        """Ids ``(R, L)`` int64 and mask ``(R, L)`` bool to states ``(R, L, D)``, zero for padding."""
+        packing = Packing(mask)
+        states = packing.pack(self.embeddings(ids))
         for attention, feed_forward in zip(self.self_attention, self.feed_forward, strict=True):
-            states, _ = attention(states, mask[:, None, None, :])
+            states, _ = attention(states, packing)
             states = feed_forward(states)
-        return states
+        return packing.unpack(states)
 
 
 class TextTransformer(nn.Module):
@@ -141,14 +143,21 @@ class TextTransformer(nn.Module):
 
     def ground(self, ids: Tensor, mask: Tensor, image: Sequence[KeysValues]) -> Tensor:
         """Image-grounded encoder: as ``encode``, with cross-attention to ``image``, which has ``R`` rows."""
-        states = self.embeddings(ids)
+        packing = Packing(mask)
+        states = packing.pack(self.embeddings(ids))
         blocks = zip(self.self_attention, self.cross_attention, self.feed_forward, image, strict=True)
         for attention, cross_attention, feed_forward, keys_values in blocks:
-            states, _ = attention(states, mask[:, None, None, :])
-            states = feed_forward(cross_attention(states, keys_values))
-        return states
+            states, _ = attention(states, packing)
+            states = feed_forward(cross_attention(states, keys_values, packing))
+        return packing.unpack(states)
 
-    def decode(self, ids: Tensor, image: Sequence[KeysValues], cache: Cache | None = None) -> Decoded:
+    def decode(
+        self,
+        ids: Tensor,
+        image: Sequence[KeysValues],
+        cache: Cache | None = None,
+        mask: Tensor | None = None,
+    ) -> Decoded:
         """Image-grounded decoder with causal self-attention.
 
         Padding stands on the right, where no real token attends to it, so the decoder needs no mask.
@@ -157,10 +166,13 @@ class TextTransformer(nn.Module):
             ids: ``(R, L)`` int64. With a cache ``L`` is 1.
             image: per layer keys and values with ``R`` rows, or with ``R / k`` rows for ``k`` texts an image.
             cache: what the call on the tokens before these returned.
+            mask: ``(R, L)`` bool; padding is then left out of the work, and its states are zero.
         """
         assert cache is None or ids.shape[1] == 1, "a cached decoder takes one token at a time"
         embeddings = self.decoder_embeddings or self.embeddings
         states = embeddings(ids, offset=cache[0].keys.shape[2] if cache else 0)
+        packing = None if mask is None else Packing(mask)
+        states = states if packing is None else packing.pack(states)
         presents: list[KeysValues] = []
         pasts: Sequence[KeysValues | None] = cache or [None] * self.depth
         blocks = zip(
@@ -172,10 +184,10 @@ class TextTransformer(nn.Module):
             strict=True,
         )
         for attention, cross_attention, feed_forward, keys_values, past in blocks:
-            states, present = attention(states, mask=None, causal=cache is None, past=past)
-            states = feed_forward(cross_attention(states, keys_values))
+            states, present = attention(states, packing, causal=cache is None, past=past)
+            states = feed_forward(cross_attention(states, keys_values, packing))
             presents.append(present)
-        return Decoded(states, presents)
+        return Decoded(states if packing is None else packing.unpack(states), presents)
 
     def _cross_attention(self, side: Side) -> nn.ModuleList:
         own = self.decoder_cross_attention if side == "decoder" else None

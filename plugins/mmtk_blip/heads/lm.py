@@ -48,8 +48,9 @@ class LmHead(nn.Module):
         """Mean loss over the tokens after [DEC], padding and prompt left out."""
         model = context.model
         ids = first_token_replaced(context.text.ids, model.tokenizer.decode_id)
-        states = model.text_transformer.decode(ids, context.image.keys_values("decoder")).states
-        predicted = self.predicted(ids, context.text.mask)
+        mask, image = context.text.mask, context.image.keys_values("decoder")
+        states = model.text_transformer.decode(ids, image, mask=mask).states
+        predicted = self.predicted(ids, mask)
         targets = ids[:, 1:][predicted]
         logits = self.logits(model, states[:, :-1][predicted])
         accuracy = (logits.detach().argmax(1) == targets).float().mean()
