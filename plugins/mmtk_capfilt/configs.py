@@ -51,6 +51,9 @@ class FilterConfig:
     """Synthetic captions of the same images; without them the web texts alone are filtered."""
     threshold: Annotated[float, Range(0, 1)] = 0.5
     """A text is kept if its ITM probability is at least this. 0 keeps every text that can be scored."""
+    synthetic_threshold: Annotated[float | None, Range(0, 1)] = None
+    """The same for synthetic texts; null takes ``threshold`` (BLIP). A captioner that is mostly wrong needs a
+    higher one, because it writes what the filter, which grew out of the same model, believes."""
     part_size: Annotated[int, Range(1)] = 1000
     """Images per part: an interrupted stage goes on behind its last whole part."""
 

@@ -70,7 +70,7 @@ def candidates(sample: RawSample, caption: str | None, clean: TextTransform) -> 
 class FilterStage:
     """Writes ``ledger.parquet``: every text of every image with its scores, and what is kept.
 
-    A text is kept if ``softmax(match_logits)[1] >= threshold``. Every image is encoded once for all its
+    A text is kept if ``softmax(match_logits)[1]`` is at least its source's threshold. Every image is encoded once for all its
     texts, and texts that are equal once cleaned are scored once.
     """
 
@@ -81,12 +81,16 @@ class FilterStage:
         data: EvaluationDataConfig,
         captions: Path | None,
         threshold: float,
+        synthetic_threshold: float | None,
         part_size: int,
     ) -> None:
         self._checkpoint = checkpoint
         self._data = data
         self._captions = captions
-        self._threshold = threshold
+        self._thresholds = {
+            WEB: threshold,
+            SYNTHETIC: threshold if synthetic_threshold is None else synthetic_threshold,
+        }
         self._part_size = part_size
 
     def run(self, context: StageContext) -> None:
@@ -149,8 +153,9 @@ class FilterStage:
         sample = candidate.sample
         probability, similarity = scores or (None, None)
         reason = candidate.reason
-        if not reason and probability is not None and probability < self._threshold:
-            reason = f"itm_probability below {self._threshold:g}"
+        threshold = self._thresholds[candidate.source]
+        if not reason and probability is not None and probability < threshold:
+            reason = f"itm_probability below {threshold:g}"
         return LedgerRow(
             sample.key,
             sample.image_id,

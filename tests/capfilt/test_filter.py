@@ -59,6 +59,7 @@ def run(
     captions: dict[str, str] | None = None,
     *,
     threshold: float = 0.5,
+    synthetic_threshold: float | None = None,
     part_size: int = 4,
     **keys: Any,
 ) -> list[dict[str, Any]]:
@@ -68,6 +69,7 @@ def run(
         data=data_config(reader, **keys),
         captions=path,
         threshold=threshold,
+        synthetic_threshold=synthetic_threshold,
         part_size=part_size,
     )
     stage.run(stage_context(folder))
@@ -116,6 +118,20 @@ def test_the_threshold_decides(
     assert sum(row["kept"] for row in rows) == kept
     for row in rows:
         assert row["kept"] == (row["itm_probability"] >= threshold) == (row["reason"] == "")
+
+
+def test_synthetic_texts_can_have_a_threshold_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use(monkeypatch, {"web": 0.0, "synthetic": 0.0, "sure": 3.0})
+    samples = ListReader([sample(0, "web"), sample(1, "web")])
+    rows = run(tmp_path, samples, {"k0": "synthetic", "k1": "sure"}, threshold=0.4, synthetic_threshold=0.9)
+    assert [(row["text"], row["reason"]) for row in rows] == [
+        ("web", ""),
+        ("synthetic", "itm_probability below 0.9"),
+        ("web", ""),
+        ("sure", ""),
+    ]
 
 
 def test_without_captions_the_web_texts_alone_are_filtered(tmp_path: Path) -> None:

@@ -28,22 +28,20 @@ class _Chart:
 
 
 class ScoresSection:
-    """One histogram per source, with the filter's threshold."""
+    """One histogram per source, with the filter's threshold for it."""
 
     def __init__(self, *, ledger: Path, title: str) -> None:
         self.title = title
         self._ledger = read_ledger(ledger)
 
     def html(self) -> str:
-        threshold = threshold_of(self._ledger)
         by_source = {source: scores_of(self._ledger, source) for source in SOURCES}
         highest = max((histogram(scores).max() for scores in by_source.values()), default=0)
         return render(
             "mmtk_capfilt.report",
             "scores.html",
-            threshold=None if threshold is None else f"{threshold:g}",
             charts=[
-                self._chart(source, scores, threshold, int(highest))
+                self._chart(source, scores, threshold_of(self._ledger, source), int(highest))
                 for source, scores in by_source.items()
                 if len(scores)
             ],
@@ -68,7 +66,7 @@ class ScoresSection:
             below = int((scores < threshold).sum())
         note = f"median {np.median(scores):.2f}"
         if threshold is not None:
-            note = f"{share(below, len(scores))} below the threshold, {note}"
+            note = f"{share(below, len(scores))} below the threshold {threshold:g}, {note}"
         number = counted(len(scores), "ITM probability", "ITM probabilities")
         spoken = f"{SOURCES[source]}: histogram of {number}, {note}."
         return _Chart(f"{SOURCES[source]} ({count(len(scores))})", note, charts.to_svg(drawing, spoken))
@@ -85,9 +83,10 @@ def histogram(scores: np.ndarray) -> np.ndarray:
     return np.histogram(scores, bins=BINS, range=(0, 1))[0]
 
 
-def threshold_of(ledger: pa.Table) -> float | None:
-    """Return the threshold that the reasons in the ledger name; None when none was dropped by score."""
-    for reason in pc.unique(ledger["reason"]).to_pylist():
+def threshold_of(ledger: pa.Table, source: str) -> float | None:
+    """Return the threshold that the reasons of a source's texts name; None when none was dropped by score."""
+    rows = ledger.filter(pc.equal(ledger["source"], source))
+    for reason in pc.unique(rows["reason"]).to_pylist():
         if match := re.fullmatch(r"itm_probability below ([\d.]+(?:e-?\d+)?)", reason):
             return float(match[1])
     return None

@@ -19,10 +19,10 @@ def test_one_histogram_per_source_with_its_figures(tmp_path: Path) -> None:
     rows = [*pair("a", 0.1, 0.9), *pair("b", 0.2, 0.8), *pair("c", 0.9, 0.7), *pair("d", 0.3, 0.6)]
     page = page_of(tmp_path, *rows, failed_row("x"))
     assert [e.text for e in page.all("figcaption")] == [
-        "Web texts (4)75% below the threshold, median 0.25",
-        "Synthetic texts (4)0% below the threshold, median 0.75",
+        "Web texts (4)75% below the threshold 0.5, median 0.25",
+        "Synthetic texts (4)median 0.75",
     ]
-    assert "Texts below 0.5, the dashed line, are dropped." in page.text
+    assert "Texts below the dashed line are dropped" in page.text
     assert all(
         "stroke-dasharray" in e.attributes["style"] for e in page.all("path") if "5.6" in str(e.attributes)
     )
@@ -34,7 +34,7 @@ def test_one_histogram_per_source_with_its_figures(tmp_path: Path) -> None:
 def test_texts_without_a_score_are_not_counted(tmp_path: Path) -> None:
     page = page_of(tmp_path, text_row("a", "web", "", None, "empty text"), text_row("b", "web", "x", 0.75))
     assert page.one("figcaption").text.startswith("Web texts (1)")
-    assert "No text was dropped because of its score." in page.text
+    assert "where there is none, no text was dropped because of its score." in page.text
     assert not any("stroke-dasharray" in e.attributes.get("style", "") for e in page.all("path"))
 
 
@@ -72,4 +72,12 @@ def test_scores_by_source() -> None:
 )
 def test_threshold_is_read_from_the_reasons(reason: str, threshold: float | None) -> None:
     table = to_table([text_row("a", "web", "text", 0.9), text_row("b", "web", "text", 0.9, reason)])
-    assert threshold_of(table) == threshold
+    assert threshold_of(table, "web") == threshold
+
+
+def test_each_source_has_the_threshold_of_its_own_reasons() -> None:
+    rows = [
+        text_row("a", "web", "text", 0.1, "itm_probability below 0.2"),
+        text_row("a", "synthetic", "text", 0.1, "itm_probability below 0.8"),
+    ]
+    assert [threshold_of(to_table(rows), source) for source in ("web", "synthetic")] == [0.2, 0.8]
