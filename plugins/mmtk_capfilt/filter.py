@@ -70,8 +70,8 @@ def candidates(sample: RawSample, caption: str | None, clean: TextTransform) -> 
 class FilterStage:
     """Writes ``ledger.parquet``: every text of every image with its scores, and what is kept.
 
-    A text is kept if ``softmax(match_logits)[1]`` is at least its source's threshold. Every image is encoded once for all its
-    texts, and texts that are equal once cleaned are scored once.
+    A text is kept if ``softmax(match_logits)[1]`` is at least its source's threshold. Every image is encoded
+    once for all its texts, and texts that are equal once cleaned are scored once.
     """
 
     def __init__(
