@@ -50,8 +50,22 @@ target = pathlib.Path(folder)
 target.mkdir(parents=True)
 print("said by", seed, *sys.argv[4:])
 (target / "started").write_text(os.environ["OMP_NUM_THREADS"])
-if os.environ.get("MODE") == "fail" and seed == "0":
-    sys.exit(3)
+if os.environ.get("MODE") == "fail":
+    failing = target.with_name("seed-0") / "pid"
+    if seed == "0":
+        failing.with_name("pid.part").write_text(str(os.getpid()))
+        failing.with_name("pid.part").rename(failing)
+        sys.exit(3)
+    # The others end after the failure was noticed, so that it decides whether a further one is started.
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            os.kill(int(failing.read_text()), 0)
+        except ProcessLookupError:
+            break
+        except FileNotFoundError:
+            pass
+        time.sleep(0.01)
 if os.environ.get("MODE") == "together":
     other = target.with_name(f"seed-{1 - int(seed)}") / "started"
     until = time.monotonic() + 60
