@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from mmtk.types import (
     Batch,
     Decoding,
+    ExportSource,
+    ForeignWeights,
     HeadOutput,
+    ImportedLearner,
     MomentumKeys,
     Negatives,
     Quarantined,
@@ -24,6 +27,8 @@ from mmtk.types import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from PIL import Image
     from torch import Tensor, nn
@@ -269,6 +274,36 @@ class ReportSection(Protocol):
         """Return safe HTML: every text from data is escaped. Pictures and charts are inline."""
 
 
+class WeightSource(Protocol):
+    """First weights for a learner, made elsewhere."""
+
+    def __call__(self, learner: Learner) -> ForeignWeights:
+        """Return what there is for ``learner``, position embeddings already in its size.
+
+        Raises CheckpointError when the weights can't be read. The host copies what fits and says what doesn't.
+        """
+
+
+class Importer(Protocol):
+    """Turns a file or folder of another program into a learner. All its keys have defaults."""
+
+    def accepts(self, source: Path) -> bool:
+        """Whether ``source`` looks like this importer's format; a cheap look that never raises."""
+
+    def __call__(self, source: Path) -> ImportedLearner:
+        """Raises CheckpointError, also when a key is missing that this source needs."""
+
+
+class Exporter(Protocol):
+    """Writes a learner for another program."""
+
+    def __call__(self, source: ExportSource, target: Path) -> tuple[str, ...]:
+        """Write ``target``, which isn't there yet, and return sentences for the user.
+
+        Raises CheckpointError when the other program can't represent the learner.
+        """
+
+
 class Stage(Protocol):
     """A step of a run."""
 
@@ -307,6 +342,9 @@ KINDS: Mapping[str, Kind] = {
         Kind("logger", Logger, ("folder",)),
         Kind("metric", Metric),
         Kind("report_section", ReportSection),
+        Kind("weights", WeightSource),
+        Kind("importer", Importer),
+        Kind("exporter", Exporter),
         Kind("stage", Stage),
     )
 }

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from mmtk.engine.learner import Learner
+
 
 @dataclass(frozen=True)
 class RawSample:
@@ -204,3 +206,53 @@ class ComponentNode:
     use: str
     keys: Mapping[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False, repr=False)
+
+
+class ForeignWeights(NamedTuple):
+    """Tensors of another program by the names of a learner's state dict.
+
+    Attributes:
+        tensors: by our name; a tensor may stand under several names (tied or copied).
+        left_over: the other program's names for which the learner's kind has no place.
+    """
+
+    tensors: Mapping[str, Tensor]
+    left_over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportedLearner:
+    """A learner that another program made, taken apart.
+
+    Attributes:
+        model: its recipe node as plain data, ``{"use": "med", …}`` with paths as text.
+        heads: likewise, by the names that the heads shall have.
+        weights: what fills them.
+        notes: sentences for the user.
+    """
+
+    model: Mapping[str, Any]
+    heads: Mapping[str, Mapping[str, Any]]
+    weights: ForeignWeights
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """What an exporter writes.
+
+    Attributes:
+        learner: on the CPU, in evaluation mode.
+        model: its recipe node as plain data, every default filled in and every path absolute.
+        heads: likewise, by name.
+        name: a title: the run's name, or the checkpoint folder's.
+        recipe: the run's resolved recipe as YAML; empty without one.
+        metrics: figures measured on the checkpoint, by the stage that measured them.
+    """
+
+    learner: Learner
+    model: Mapping[str, Any]
+    heads: Mapping[str, Mapping[str, Any]]
+    name: str = ""
+    recipe: str = ""
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
