@@ -280,7 +280,7 @@ class WeightSource(Protocol):
     def __call__(self, learner: Learner) -> ForeignWeights:
         """Return what there is for ``learner``, position embeddings already in its size.
 
-        Raises CheckpointError when the weights can't be read. The host copies what fits and says what doesn't.
+        Raises CheckpointError when they can't be read. The host copies what fits and says what doesn't.
         """
 
 

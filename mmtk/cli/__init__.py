@@ -8,10 +8,16 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from mmtk.cli import check, list_plugins, run
+from mmtk.cli import check, export_command, import_command, list_plugins, run
 from mmtk.errors import MmtkError
 
-COMMANDS = {"run": run, "check": check, "list-plugins": list_plugins}
+COMMANDS = {
+    "run": run,
+    "check": check,
+    "import": import_command,
+    "export": export_command,
+    "list-plugins": list_plugins,
+}
 USER_ERROR = 2
 
 

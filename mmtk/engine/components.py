@@ -32,6 +32,13 @@ COMPONENTS: list[Component] = [
         "BLIP's fine-tuning: cosine by epoch",
     ),
     _component("schedule", "constant", "schedules:Constant", "ConstantConfig", "the peak rate throughout"),
+    _component(
+        "weights",
+        "checkpoint",
+        "initialise:CheckpointWeights",
+        "CheckpointWeightsConfig",
+        "a checkpoint of mmtk",
+    ),
     _component("logger", "jsonl", "loggers:JsonLines", "JsonLinesConfig", "figures to metrics.jsonl"),
     _component("logger", "tensorboard", "loggers:TensorBoard", "TensorBoardConfig", "figures to TensorBoard"),
 ]

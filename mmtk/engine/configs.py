@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from mmtk.config import Input, NodeDefault, Range, Slot, node, nodes
 from mmtk.data.configs import DataConfig
-from mmtk.kinds import Blueprint, Head, Logger, Model, Momentum, OptimizerFactory, Schedule
+from mmtk.kinds import Blueprint, Head, Logger, Model, Momentum, OptimizerFactory, Schedule, WeightSource
 from mmtk.stages.context import Output
 from mmtk.types import ComponentNode
+
+Init = (
+    Annotated[Path, Input("checkpoint")]
+    | Annotated[Blueprint[WeightSource], Slot("weights")]
+    | Annotated[Sequence[Blueprint[WeightSource]], Slot("weights")]
+    | None
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointWeightsConfig:
+    """Weights of a checkpoint that a training stage or `mmtk import` made."""
+
+    path: Annotated[Path, Input("checkpoint")]
+    """the checkpoint's folder"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +123,8 @@ class TrainConfig:
     """passes over the data"""
     momentum: Annotated[Blueprint[Momentum] | None, Slot("momentum")] = None
     """a slow copy of the model for the contrastive head, if any"""
-    init: Annotated[Path | None, Input("checkpoint")] = None
-    """a checkpoint whose tensors are taken over where name and shape fit"""
+    init: Init = None
+    """a checkpoint, a source of weights or a list of them; tensors are taken over where name and shape fit"""
     optimizer: Annotated[Blueprint[OptimizerFactory], Slot("optimizer")] = node("adamw")
     """turns gradients into steps"""
     schedule: Annotated[Blueprint[Schedule], Slot("schedule")] = node("warmup_cosine")

@@ -1,4 +1,4 @@
-"""Start a learner from another one's checkpoint: every tensor that fits by name and shape is taken over."""
+"""Start a learner from weights made elsewhere: every tensor that fits by name and shape is taken over."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmtk.engine.checkpoint import WEIGHTS
 from mmtk.engine.learner import Learner
 from mmtk.engine.weights import read_weights
 from mmtk.errors import CheckpointError
+from mmtk.types import ForeignWeights
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Takeover:
         parts = [f"{len(self.loaded)} tensors loaded"]
         for names, word in (
             (self.left_over, "left over"),
-            (self.fresh, "new"),
+            (self.fresh, "missing, which keep their random values"),
             (self.misshapen, "of another shape"),
         ):
             if names:
@@ -42,32 +43,47 @@ class Takeover:
         return ", ".join(parts)
 
 
-def initialise(learner: Learner, folder: Path) -> Takeover:
-    """Copy what fits from the checkpoint in ``folder`` into ``learner`` and say what happened.
+class CheckpointWeights:
+    """A checkpoint of mmtk as a source of first weights (``mmtk.kinds.WeightSource``)."""
+
+    def __init__(self, *, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, learner: Learner) -> ForeignWeights:  # noqa: ARG002
+        """Raises CheckpointError when the checkpoint is missing or damaged."""
+        return ForeignWeights(read_weights(self._path / WEIGHTS))
+
+
+def take_over(learner: Learner, found: ForeignWeights, source: str) -> Takeover:
+    """Copy what fits of ``found`` into ``learner`` and say what happened.
 
     Raises:
-        CheckpointError: the checkpoint is missing or damaged, or nothing in it fits.
+        CheckpointError: nothing fits; ``source`` names where the weights came from.
     """
-    found = read_weights(folder / WEIGHTS)
     wanted = learner.state_dict()
     loaded, misshapen = [], []
     with torch.no_grad():
         for name, tensor in wanted.items():
-            if name not in found:
+            given = found.tensors.get(name)
+            if given is None:
                 continue
-            if found[name].shape == tensor.shape:
-                tensor.copy_(found[name])
+            if given.shape == tensor.shape:
+                tensor.copy_(given)
                 loaded.append(name)
             else:
-                misshapen.append(f"{name} {tuple(found[name].shape)} for {tuple(tensor.shape)}")
+                misshapen.append(f"{name} {tuple(given.shape)} for {tuple(tensor.shape)}")
     if not loaded:
         raise CheckpointError(
-            f"{folder}: nothing in this checkpoint fits the model; it has {', '.join(list(found)[:3])}, …, "
-            f"and the model has {', '.join(list(wanted)[:3])}, …"
+            f"{source}: nothing in this checkpoint fits the model; it has "
+            f"{_few([*found.tensors, *found.left_over])}, and the model has {_few(list(wanted))}"
         )
     return Takeover(
         loaded=tuple(loaded),
-        left_over=tuple(name for name in found if name not in wanted),
-        fresh=tuple(name for name in wanted if name not in found),
+        left_over=(*(name for name in found.tensors if name not in wanted), *found.left_over),
+        fresh=tuple(name for name in wanted if name not in found.tensors),
         misshapen=tuple(misshapen),
     )
+
+
+def _few(names: list[str]) -> str:
+    return f"{', '.join(names[:3])}, …" if names else "nothing"

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +16,13 @@ from mmtk.data.pipeline import TrainingData
 from mmtk.engine.checkpoint import LearnerNodes, save_learner
 from mmtk.engine.configs import TrainConfig
 from mmtk.engine.figures import Window
-from mmtk.engine.initialise import initialise
+from mmtk.engine.initialise import CheckpointWeights, take_over
 from mmtk.engine.learner import Learner
 from mmtk.engine.prior_warning import PriorWatch
 from mmtk.engine.progress import Display, display
 from mmtk.engine.resume import ResumeFolder
 from mmtk.engine.trainer import Trainer, chance_losses
-from mmtk.kinds import Logger
+from mmtk.kinds import Logger, WeightSource
 from mmtk.stages.context import StageContext
 from mmtk.types import Batch, ComponentNode, stable_hash
 
@@ -73,8 +74,8 @@ class TrainStage:
         model: Any = config.model.build()
         heads: dict[str, Any] = {name: head.build(model=model) for name, head in config.heads.items()}
         learner = Learner(model, heads)
-        if config.init is not None:
-            context.say(f"from {config.init}: {initialise(learner, config.init)}")
+        for source, weights in _first_weights(config.init):
+            context.say(f"from {source}: {take_over(learner, weights(learner), source)}")
         learner.to(context.device).train()
         modules: dict[str, nn.Module] = {"learner": learner}
         momentum: Any = None
@@ -95,6 +96,17 @@ class TrainStage:
         )
         resume = ResumeFolder(context.folder / "resume", modules, optimizer)
         return _Job(trainer, data, resume, config.log_every, config.save_every, context.device)
+
+
+def _first_weights(init: Any) -> Iterator[tuple[str, WeightSource]]:
+    """Yield the sources of first weights, each with its name for messages, in the order they are applied."""
+    if isinstance(init, Path):
+        yield str(init), CheckpointWeights(path=init)
+    elif init is not None:
+        for blueprint in init if isinstance(init, list | tuple) else [init]:
+            keys = _node(blueprint).keys
+            named = next((str(keys[key]) for key in ("path", "name") if keys.get(key) is not None), "")
+            yield f"{_node(blueprint).use} {named}".strip(), blueprint.build()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from typing import Any
 
 from mmtk.config import Input
 from mmtk.errors import RecipeError
-from mmtk.recipe.marks import Place, mark
+from mmtk.recipe.marks import Marked, Place, mark
 from mmtk.recipe.nodes import NodeChecker
+from mmtk.recipe.overrides import read_value
 from mmtk.recipe.problems import Problem, recipe_error
 from mmtk.recipe.references import Reference, map_leaves
 from mmtk.recipe.site import Site
@@ -125,6 +126,23 @@ def from_plain(kind: str, data: Any, registry: Registry) -> ComponentNode:
     node = checker.component(mark(data, Place(f"stored {kind}")), kind, Site("", problems))
     if not isinstance(node, ComponentNode):
         raise recipe_error(f"stored {kind}", problems)
+    return node
+
+
+def from_options(kind: str, use: str, options: Mapping[str, str], registry: Registry) -> ComponentNode:
+    """Check a component that the command line names, with its keys as YAML text; files must exist.
+
+    Raises:
+        RecipeError: there is no such component, or a key is unknown or wrong.
+    """
+    problems: list[Problem] = []
+    given: dict[str, Marked] = {"use": mark(use, Place("command line"))}
+    for key, text in options.items():
+        given[key] = read_value(text, Place(f"command line: {key}={text}"), problems)
+    place = Place("command line")
+    node = NodeChecker(registry, _any_output).component(Marked(given, place, place), kind, Site("", problems))
+    if not isinstance(node, ComponentNode):
+        raise recipe_error("command line", problems)
     return node
 
 

@@ -30,7 +30,7 @@ def apply_overrides(recipe: Marked, overrides: Iterable[str], problems: list[Pro
             problems.append(Problem(place, key, fault))
             continue
         try:
-            recipe = assign(recipe, keys, _value(text, place, problems))
+            recipe = assign(recipe, keys, read_value(text, place, problems))
         except LookupError as error:
             problems.append(Problem(place, key, str(error)))
         except RecipeError as error:
@@ -38,7 +38,7 @@ def apply_overrides(recipe: Marked, overrides: Iterable[str], problems: list[Pro
     return recipe
 
 
-def _value(text: str, place: Place, problems: list[Problem]) -> Marked:
+def read_value(text: str, place: Place, problems: list[Problem]) -> Marked:
     """Read a value as YAML; a word is taken as it was typed, with its blanks and number signs."""
     if not text.strip() or text.lstrip().startswith("#"):
         return Marked(text, place)

@@ -243,7 +243,7 @@ def test_init_takes_over_what_fits(through: Path, tmp_path: Path) -> None:
     assert len(said) == 2
     assert said[0].startswith(f"from {through / 'checkpoint'}: ")
     assert "1 left over (heads.noisy.scale)" in said[0]
-    assert "1 new (heads.naming_too.bias)" in said[0]
+    assert "1 missing, which keep their random values (heads.naming_too.bias)" in said[0]
     before, after = weights(through), weights(tmp_path)
     taken_over = before.keys() & after.keys() - {
         "model.temperature"
