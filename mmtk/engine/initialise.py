@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mmtk.engine.checkpoint import WEIGHTS
 from mmtk.engine.learner import Learner
@@ -57,14 +59,18 @@ class CheckpointWeights:
 def take_over(learner: Learner, found: ForeignWeights, source: str) -> Takeover:
     """Copy what fits of ``found`` into ``learner`` and say what happened.
 
+    A module inside the learner may have a method ``adapt_weights``: it is given its own tensors by its own
+    names, and returns those that it wants otherwise, such as position embeddings for another picture size.
+
     Raises:
         CheckpointError: nothing fits; ``source`` names where the weights came from.
     """
     wanted = learner.state_dict()
+    tensors = _adapted(learner, found.tensors)
     loaded, misshapen = [], []
     with torch.no_grad():
         for name, tensor in wanted.items():
-            given = found.tensors.get(name)
+            given = tensors.get(name)
             if given is None:
                 continue
             if given.shape == tensor.shape:
@@ -83,6 +89,17 @@ def take_over(learner: Learner, found: ForeignWeights, source: str) -> Takeover:
         fresh=tuple(name for name in wanted if name not in found.tensors),
         misshapen=tuple(misshapen),
     )
+
+
+def _adapted(learner: Learner, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    adapted = dict(tensors)
+    for name, module in learner.named_modules():
+        adapt = getattr(module, "adapt_weights", None)
+        if adapt is not None:
+            prefix = f"{name}."
+            own = {key.removeprefix(prefix): one for key, one in tensors.items() if key.startswith(prefix)}
+            adapted |= {prefix + key: tensor for key, tensor in adapt(own).items()}
+    return adapted
 
 
 def _few(names: list[str]) -> str:

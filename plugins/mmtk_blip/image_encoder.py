@@ -17,8 +17,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mmtk.api import RecipeError
+from mmtk_blip.position_embeddings import resized
 
 VIT_NORM_EPS = 1e-6
+POSITIONS = "vit.pos_embed"
 # What timm's networks raise at options they don't have, or at weights they can't fetch.
 _REFUSALS = (
     AssertionError,
@@ -79,6 +81,13 @@ class TimmViT(nn.Module):
             given, built = ("x".join(map(str, size)) for size in (images.shape[-2:], self._image_size))
             raise RecipeError(f"timm_vit takes pictures of {built} (image_size), but the data gives {given}")
         return self.vit.forward_features(images)
+
+    def adapt_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of weights by this module's names, those that change for its picture size: position embeddings."""
+        found = weights.get(POSITIONS)
+        if found is None or found.ndim != 3:
+            return {}
+        return {POSITIONS: resized(found, self.vit.patch_embed.num_patches)}
 
 
 def timm_vit(

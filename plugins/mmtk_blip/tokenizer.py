@@ -48,9 +48,11 @@ class WordPiece:
         encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         rows = [[self.start_id, *encoding.ids[:room], *closing] for encoding in encoded]
         longest = max(map(len, rows), default=0)
-        ids = torch.tensor([row + [self.pad_id] * (longest - len(row)) for row in rows], dtype=torch.long)
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
-        return ids.view(len(rows), longest), torch.arange(longest)[None, :] < lengths[:, None]
+        # On the CPU also where a model is built on another default device, such as "meta".
+        padded = [row + [self.pad_id] * (longest - len(row)) for row in rows]
+        ids = torch.tensor(padded, dtype=torch.long, device="cpu").view(len(rows), longest)
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.long, device="cpu")
+        return ids, torch.arange(longest, device="cpu")[None, :] < lengths[:, None]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of one sequence, special tokens left out."""
