@@ -49,6 +49,8 @@ class TimmVitConfig:
     """Width of the feed-forward blocks over ``width``."""
     drop_path: Probability = 0.0
     """Stochastic depth at the last layer, rising linearly from 0 at the first."""
+    checkpointed_layers: Annotated[int, Range(0)] = 0
+    """Last layers whose activations are computed again in the backward pass: slower, for less memory."""
     stem: Literal["patch", "conv"] = "patch"
     """Patch embedding: one linear map a patch, or stride-2 convolutions, which learn faster on small sets."""
 

@@ -15,6 +15,7 @@ import torch
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmtk.api import RecipeError
 from mmtk_blip.position_embeddings import resized
@@ -64,10 +65,19 @@ class ConvStem(nn.Module):
 
 
 class TimmViT(nn.Module):
-    """timm's VisionTransformer, all tokens after the final norm, [CLS] first."""
+    """timm's VisionTransformer, all tokens after the final norm, [CLS] first.
 
-    def __init__(self, vit: VisionTransformer, image_size: int) -> None:
+    Args:
+        vit: has one prefix token.
+        image_size: edge of its pictures in pixels.
+        checkpointed_layers: how many of the last layers keep no activations for the backward pass.
+    """
+
+    def __init__(self, vit: VisionTransformer, image_size: int, checkpointed_layers: int = 0) -> None:
         super().__init__()
+        for block in vit.blocks[max(0, len(vit.blocks) - checkpointed_layers) :]:
+            # An attribute of the instance: a wrapper module would change the names of the weights.
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         self.vit = vit
         self._image_size = (image_size, image_size)
         self.width: int = vit.embed_dim
@@ -100,6 +110,7 @@ def timm_vit(
     heads: int = 12,
     mlp_ratio: float = 4.0,
     drop_path: float = 0.0,
+    checkpointed_layers: int = 0,
     stem: Literal["patch", "conv"] = "patch",
 ) -> TimmViT:
     """Build a ViT of the given sizes, or timm's model ``name`` for pictures of ``image_size``.
@@ -107,7 +118,7 @@ def timm_vit(
     Raises RecipeError when ``name`` isn't a ViT with a class token.
     """
     if name is not None:
-        return TimmViT(_named_vit(name, image_size, drop_path), image_size)
+        return TimmViT(_named_vit(name, image_size, drop_path), image_size, checkpointed_layers)
     vit = VisionTransformer(
         img_size=image_size,
         patch_size=patch_size,
@@ -120,7 +131,7 @@ def timm_vit(
         norm_layer=partial(nn.LayerNorm, eps=VIT_NORM_EPS),
         embed_layer=ConvStem if stem == "conv" else PatchEmbed,
     )
-    return TimmViT(vit, image_size)
+    return TimmViT(vit, image_size, checkpointed_layers)
 
 
 def _named_vit(name: str, image_size: int, drop_path: float) -> VisionTransformer:

@@ -184,3 +184,29 @@ def test_an_unknown_name_lists_near_ones(build) -> None:
 def test_what_a_network_cannot_do_is_one_message(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=f"timm's '{name}' gives no feature map"):
         timm_features(name=name, width=8, **options)
+
+
+def test_checkpointed_layers_change_no_number_and_no_name() -> None:
+    sizes = {"image_size": 32, "patch_size": 8, "width": 16, "depth": 3, "heads": 2, "drop_path": 0.3}
+    images = torch.randn(5, 3, 32, 32)
+    gradients, states = [], []
+    for layers in (0, 2, 9):
+        torch.manual_seed(0)
+        encoder = timm_vit(**sizes, checkpointed_layers=layers)
+        encoder(images).square().mean().backward()
+        gradients.append([parameter.grad for parameter in encoder.parameters()])
+        states.append(list(encoder.state_dict()))
+    assert states[0] == states[1] == states[2]
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0])
+
+
+def test_a_copy_of_checkpointed_layers_runs_on_its_own_weights() -> None:
+    encoder = timm_vit(image_size=32, patch_size=8, width=16, depth=2, heads=2, checkpointed_layers=2).eval()
+    twin = copy.deepcopy(encoder)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.zero_()
+    images = torch.randn(2, 3, 32, 32)
+    assert encoder(images).abs().sum() == 0
+    assert twin(images).abs().sum() > 0
