@@ -126,8 +126,18 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """Attention of a text to its image, whose keys and values are computed beforehand."""
+    """Attention of a text to its image or question, whose keys and values are computed beforehand."""
 
-    def forward(self, states: Tensor, image: KeysValues, packing: Packing | None = None) -> Tensor:
-        """``(R, L, D)``, or ``(T, D)`` with ``packing``, to states of the same shape."""
-        return self.attend(states, image, mask=None, packing=packing)
+    def forward(
+        self,
+        states: Tensor,
+        source: KeysValues,
+        packing: Packing | None = None,
+        source_mask: Tensor | None = None,
+    ) -> Tensor:
+        """``(R, L, D)``, or ``(T, D)`` with ``packing``, to states of the same shape.
+
+        ``source_mask`` is bool with the rows of ``source``, ``(rows, tokens)``; None attends to all of them.
+        """
+        mask = None if source_mask is None else source_mask[:, None, None, :]
+        return self.attend(states, source, mask, packing=packing)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from mmtk.api import Blueprint, Loss, NegativeSampler, Tokenizer
+from mmtk.api import Blueprint, Loss, NegativeSampler, RecipeError, Tokenizer
 from mmtk_blip.heads.itc import ItcHead
 from mmtk_blip.heads.itm import ItmHead
 from mmtk_blip.heads.lm import LmHead
+from mmtk_blip.heads.vqa import VqaHead
 from mmtk_blip.med import Med
-from mmtk_blip.text_transformer import Sharing, TextTransformer
+from mmtk_blip.text_transformer import Sharing, Source, TextTransformer
 
 
 def med_bert(
@@ -22,6 +23,7 @@ def med_bert(
     dropout: float,
     init_std: float,
     sharing: Sharing,
+    decoder_reads: Source,
     vocab_size: int,
     image_width: int,
 ) -> TextTransformer:
@@ -37,6 +39,7 @@ def med_bert(
         dropout=dropout,
         init_std=init_std,
         sharing=sharing,
+        decoder_reads=decoder_reads,
     )
 
 
@@ -84,5 +87,17 @@ def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Med) -> LmHe
         vocab_size=model.tokenizer.vocab_size,
         loss=loss.build(),
         prompt_ids=prompt_ids[0, 1:].tolist(),
+        weight=weight,
+    )
+
+
+def vqa(*, loss: Blueprint[Loss], weight: float, model: Med) -> VqaHead:
+    """Build the question-answering head. Raises RecipeError when the decoder doesn't read questions."""
+    if model.text_transformer.decoder_reads != "question":
+        raise RecipeError("vqa needs a text encoder with `decoder_reads: question` and `sharing: none`")
+    return VqaHead(
+        text_width=model.text_width,
+        vocab_size=model.tokenizer.vocab_size,
+        loss=loss.build(),
         weight=weight,
     )

@@ -110,8 +110,15 @@ class MedBertConfig:
     sharing: Literal["all", "all_but_sa", "all_but_ca", "none"] = "all_but_sa"
     """What encoder and decoder share (BLIP table 3): all, all but self-attention (BLIP), all but
     cross-attention, or nothing."""
+    decoder_reads: Literal["image", "question"] = "image"
+    """What the decoder attends to: the image, or, to answer questions, the question's states."""
 
     def check(self) -> Iterator[tuple[str, str]]:
+        if self.decoder_reads == "question" and self.sharing not in ("none", "all_but_ca"):
+            yield (
+                "sharing",
+                "must be none or all_but_ca: a decoder that reads questions has its own cross-attention",
+            )
         if self.width % self.heads:
             yield "heads", f"{self.heads} heads don't divide the width {self.width}"
 
@@ -206,6 +213,16 @@ class LmConfig:
     """Of vocabulary logits and token ids."""
     prompt: str = ""
     """Words whose tokens are left out of the loss in texts that start with them."""
+    weight: Weight = 1.0
+    """Factor on the loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VqaConfig:
+    """Answering questions. A text is `QUESTION? ANSWER`, parted behind its first question mark."""
+
+    loss: Annotated[Blueprint[Loss], Slot("loss")] = node("label_smoothing")
+    """Of vocabulary logits and token ids."""
     weight: Weight = 1.0
     """Factor on the loss."""
 

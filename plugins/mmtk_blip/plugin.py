@@ -42,6 +42,7 @@ _COMPONENTS = [
     _component("head", "itc", "build:itc", "ItcConfig", "image-text contrast with momentum soft targets"),
     _component("head", "itm", "build:itm", "ItmConfig", "image-text matching with hard negatives"),
     _component("head", "lm", "build:lm", "LmConfig", "captioning: language modelling grounded in the image"),
+    _component("head", "vqa", "build:vqa", "VqaConfig", "answering questions about the image"),
     _component(
         "loss",
         "soft_contrastive",

@@ -16,6 +16,7 @@ from mmtk_blip.layers import INITIAL_STD, FeedForward, TextEmbeddings, initialis
 from mmtk_blip.packing import Packing
 
 Side = Literal["encoder", "decoder"]
+Source = Literal["image", "question"]
 Sharing = Literal["all", "all_but_sa", "all_but_ca", "none"]
 Cache = Sequence[KeysValues]
 
@@ -75,6 +76,8 @@ class TextTransformer(nn.Module):
         dropout: BERT's hidden and attention dropout.
         init_std: standard deviation of the first weights.
         sharing: what decoder and encoder share. Attributes ``decoder_…`` are None where they share.
+        decoder_reads: what the decoder's cross-attention reads: image tokens, or a question's states
+            ``(B, L, D)`` by the image-grounded encoder, as BLIP's question answering: never shared.
     """
 
     def __init__(
@@ -90,12 +93,14 @@ class TextTransformer(nn.Module):
         dropout: float = 0.1,
         init_std: float = INITIAL_STD,
         sharing: Sharing = "all_but_sa",
+        decoder_reads: Source = "image",
     ) -> None:
         super().__init__()
         self.width = width
         self.depth = depth
         self.max_positions = max_positions
         self.sharing = sharing
+        self.decoder_reads = decoder_reads
 
         def embeddings() -> TextEmbeddings:
             return TextEmbeddings(vocab_size, width, max_positions, dropout)
@@ -103,8 +108,8 @@ class TextTransformer(nn.Module):
         def self_attention() -> nn.ModuleList:
             return nn.ModuleList(SelfAttention(width, heads, dropout) for _ in range(depth))
 
-        def cross_attention() -> nn.ModuleList:
-            return nn.ModuleList(CrossAttention(width, heads, dropout, image_width) for _ in range(depth))
+        def cross_attention(source_width: int) -> nn.ModuleList:
+            return nn.ModuleList(CrossAttention(width, heads, dropout, source_width) for _ in range(depth))
 
         def feed_forward() -> nn.ModuleList:
             return nn.ModuleList(FeedForward(width, hidden_width, dropout) for _ in range(depth))
@@ -112,11 +117,14 @@ class TextTransformer(nn.Module):
         own = DECODERS_OWN[sharing]
         self.embeddings = embeddings()
         self.self_attention = self_attention()
-        self.cross_attention = cross_attention()
+        self.cross_attention = cross_attention(image_width)
         self.feed_forward = feed_forward()
         self.decoder_embeddings = embeddings() if "embeddings" in own else None
         self.decoder_self_attention = self_attention() if "self_attention" in own else None
-        self.decoder_cross_attention = cross_attention() if "cross_attention" in own else None
+        decoders_source = image_width if decoder_reads == "image" else width
+        own_cross_attention = "cross_attention" in own
+        assert own_cross_attention or decoder_reads == "image", "shared cross-attention reads images"
+        self.decoder_cross_attention = cross_attention(decoders_source) if own_cross_attention else None
         self.decoder_feed_forward = feed_forward() if "feed_forward" in own else None
         initialise_as_bert(self, init_std)
 
@@ -134,7 +142,10 @@ class TextTransformer(nn.Module):
         return "encoder" if self.decoder_cross_attention is None else side
 
     def image_keys_values(self, embeds: Tensor, side: Side) -> list[KeysValues]:
-        """Image tokens ``(B, N, image_width)`` to the keys and values of each layer's cross-attention."""
+        """What ``side`` reads to the keys and values of each layer's cross-attention.
+
+        That is image tokens ``(B, N, image_width)``, or questions' states for a decoder that reads them.
+        """
         return [cast(CrossAttention, block).keys_values(embeds) for block in self._cross_attention(side)]
 
     def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -157,6 +168,7 @@ class TextTransformer(nn.Module):
         image: Sequence[KeysValues],
         cache: Cache | None = None,
         mask: Tensor | None = None,
+        image_mask: Tensor | None = None,
     ) -> Decoded:
         """Image-grounded decoder with causal self-attention.
 
@@ -167,6 +179,7 @@ class TextTransformer(nn.Module):
             image: per layer keys and values with ``R`` rows, or with ``R / k`` rows for ``k`` texts an image.
             cache: what the call on the tokens before these returned.
             mask: ``(R, L)`` bool; padding is then left out of the work, and its states are zero.
+            image_mask: bool, which tokens of ``image`` are real; a question has padding, an image none.
         """
         assert cache is None or ids.shape[1] == 1, "a cached decoder takes one token at a time"
         embeddings = self.decoder_embeddings or self.embeddings
@@ -185,7 +198,7 @@ class TextTransformer(nn.Module):
         )
         for attention, cross_attention, feed_forward, keys_values, past in blocks:
             states, present = attention(states, packing, causal=cache is None, past=past)
-            states = feed_forward(cross_attention(states, keys_values, packing))
+            states = feed_forward(cross_attention(states, keys_values, packing, image_mask))
             presents.append(present)
         return Decoded(states if packing is None else packing.unpack(states), presents)
 

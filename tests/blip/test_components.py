@@ -48,6 +48,7 @@ def test_names() -> None:
         "head/itc",
         "head/itm",
         "head/lm",
+        "head/vqa",
         "loss/soft_contrastive",
         "loss/cross_entropy",
         "loss/label_smoothing",
