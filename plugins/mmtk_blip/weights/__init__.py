@@ -1,0 +1,1 @@
+"""Weights in and out: public BLIP, LAVIS, transformers, timm and BERT."""
