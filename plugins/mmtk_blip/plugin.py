@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmtk.api import Component, hookimpl
+from mmtk_blip.weights.components import COMPONENTS as WEIGHTS
 
 
 def _component(kind: str, name: str, factory: str, config: str, summary: str) -> Component:
@@ -77,4 +78,4 @@ _COMPONENTS = [
 @hookimpl
 def mmtk_components() -> list[Component]:
     """BLIP's components."""
-    return list(_COMPONENTS)
+    return [*_COMPONENTS, *WEIGHTS]

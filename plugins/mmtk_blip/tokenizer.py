@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class WordPiece:
         ids = {token: index for index, token in enumerate(self.vocabulary)}
         self.vocab_size = len(self.vocabulary)
         self.max_length = max_length
+        self.lowercase = lowercase
         self.pad_id, self.start_id, self.end_id = ids["[PAD]"], ids["[CLS]"], ids["[SEP]"]
         self.decode_id, self.encode_id = ids[DECODE], ids[ENCODE]
         self._special_ids = {ids[token] for token in SPECIAL if token in ids}
@@ -70,7 +72,7 @@ def normalizer(lowercase: bool) -> normalizers.Normalizer:
 
 
 def wordpiece(*, vocab: Path, lowercase: bool = True, max_length: int = 30) -> WordPiece:
-    """Build the tokenizer from a BERT vocabulary file: UTF-8, one token a line.
+    """Build the tokenizer from a BERT vocabulary file: UTF-8, one token a line, or a ``tokenizer.json``.
 
     Raises DataError when the file can't be read, names a token twice or lacks a special token.
     """
@@ -87,6 +89,8 @@ def read_vocabulary(path: Path) -> list[str]:
         raise DataError(f"vocabulary {path}: not UTF-8 at byte {error.start}") from error
     # Not splitlines: a vocabulary may hold other characters that Unicode calls line ends.
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    if path.suffix == ".json":
+        lines = _tokens_of_json(text, path)
     first_line: dict[str, int] = {}
     for number, token in enumerate(lines, start=1):
         if not token:
@@ -98,3 +102,19 @@ def read_vocabulary(path: Path) -> list[str]:
     if missing:
         raise DataError(f"vocabulary {path}: lacks {', '.join(missing)}, which a BERT vocabulary has")
     return lines
+
+
+def _tokens_of_json(text: str, path: Path) -> list[str]:
+    """The tokens of a WordPiece tokenizer that the tokenizers library wrote, in the order of their ids."""
+    try:
+        content = json.loads(text)
+        ids = dict(content["model"]["vocab"])
+        ids |= {token["content"]: token["id"] for token in content.get("added_tokens") or ()}
+        continuation = content["model"]["continuing_subword_prefix"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"vocabulary {path}: no WordPiece tokenizer ({type(error).__name__} {error})"
+        ) from error
+    if continuation != "##" or sorted(ids.values()) != list(range(len(ids))):
+        raise DataError(f"vocabulary {path}: no WordPiece tokenizer whose ids are 0 to {len(ids) - 1}")
+    return sorted(ids, key=lambda token: ids[token])

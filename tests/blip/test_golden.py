@@ -16,6 +16,8 @@ from mmtk_blip.losses import CrossEntropy, LabelSmoothing, SoftContrastive
 from mmtk_blip.med import Med
 from mmtk_blip.text_transformer import TextTransformer, first_token_replaced
 from mmtk_blip.tokenizer import wordpiece
+from mmtk_blip.weights.names import BERT, ENCODER, TOWERS
+from mmtk_blip.weights.public import Heads, weights_for
 from mmtk_momentum.ema import MomentumEncoder
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -24,7 +26,6 @@ from mmtk.engine.learner import Learner
 from mmtk.types import Batch, Decoding, HeadOutput, StepState
 
 from .parts import fixed_negatives
-from .public_names import is_momentum, learner_name, towers_name
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MOMENTUM_WORDS = "text_encoder_m.embeddings.word_embeddings.weight"
@@ -95,23 +96,32 @@ def _learner(facts: dict) -> Learner:
 
 
 def _load_online(learner: Learner, weights: dict[str, Tensor]) -> None:
-    online = {name: tensor for name, tensor in weights.items() if not is_momentum(name)}
-    for queue in ("image_queue", "text_queue", "queue_ptr"):
-        del online[queue]
-    learner.load_state_dict({learner_name(name): tensor for name, tensor in online.items()})
+    learner.load_state_dict(_by_our_names(weights))
+
+
+def _by_our_names(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    return dict(weights_for(found, "all_but_sa", Heads(itm=("itm",), lm=("lm",))).tensors)
 
 
 def _momentum(model: Med, weights: dict[str, Tensor]) -> MomentumEncoder:
     """The momentum encoder with the public checkpoint's momentum towers and full queue."""
     momentum = MomentumEncoder(model=model, momentum=0.995, queue_size=24)
-    names = {name for name in weights if is_momentum(name) and not name.endswith(".rows")}
-    found = {towers_name(name): weights[name] for name in names - {MOMENTUM_WORDS}}
+    names = {name for name in weights if "_m." in name and not name.endswith(".rows")}
+    found = {_towers_name(name): weights[name] for name in names - {MOMENTUM_WORDS}}
     words = torch.zeros_like(model.text_transformer.embeddings.word.weight)
     words[weights[MOMENTUM_WORDS + ".rows"].long()] = weights[MOMENTUM_WORDS]
-    momentum.twin.load_state_dict(found | {towers_name(MOMENTUM_WORDS): words})
+    momentum.twin.load_state_dict(found | {_towers_name(MOMENTUM_WORDS): words})
     no_id = torch.full((24,), -1)
     momentum.queue.push(weights["image_queue"].t(), weights["text_queue"].t(), no_id, no_id)
     return momentum
+
+
+def _towers_name(momentum: str) -> str:
+    """Name in the feature towers' state dict of the momentum tensor ``momentum``."""
+    online = momentum.replace("_m.", ".", 1)
+    if online.startswith(ENCODER):
+        return f"text_encoder.{BERT.ours(online.removeprefix(ENCODER))}"
+    return str(TOWERS.ours(online))
 
 
 def _as_float32(tensor: Tensor) -> Tensor:
@@ -158,7 +168,9 @@ def test_match_logits(golden: Golden) -> None:
 
 def test_gradient_norms(golden: Golden) -> None:
     parameters = dict(golden.learner.named_parameters())
-    expected = {learner_name(name): norm for name, norm in golden.facts["grad_norms"].items()}
+    norms = golden.facts["grad_norms"].items()
+    named = _by_our_names({name: torch.tensor(norm, dtype=torch.float64) for name, norm in norms})
+    expected = {name: norm.item() for name, norm in named.items()}
     assert set(expected) == set(parameters)
     found = {name: parameters[name].grad.norm().item() for name in expected}
     # A key's bias adds the same to all scores of a query, so its true gradient is zero.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from mmtk_blip.text_transformer import TextTransformer, first_token_replaced, reorder_cache
+from mmtk_blip.weights.names import BERT
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BlipTextConfig
 from transformers.models.blip.modeling_blip_text import BlipTextModel
 
 from .parts import spread_weights, tiny_transformer
-from .public_names import learner_name
 
 VOCAB, WIDTH, IMAGE_WIDTH = 50, 24, 20
 
@@ -165,10 +165,7 @@ def _ours(theirs: nn.Module) -> TextTransformer:
         max_positions=16,
         sharing="all",
     )
-    names = (
-        (name, learner_name("text_encoder." + name), tensor) for name, tensor in theirs.state_dict().items()
-    )
-    found = {new.removeprefix("model.text_transformer."): tensor for _, new, tensor in names}
+    found = {BERT.ours(name): tensor for name, tensor in theirs.state_dict().items()}
     known = {name: tensor for name, tensor in found.items() if name in ours.state_dict()}
     assert {name for name in ours.state_dict() if name not in known} <= {
         name for name in ours.state_dict() if name.startswith("cross_attention")

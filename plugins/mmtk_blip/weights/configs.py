@@ -1,0 +1,64 @@
+"""What the components that read and write weights take. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from mmtk.api import Input, Range
+
+Count = Annotated[int, Range(1)]
+TransformersTask = Literal["auto", "caption", "retrieval"]
+PublicTask = Literal["auto", "pretrain", "caption", "retrieval"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlipImporterConfig:
+    """Read a checkpoint file of public BLIP or LAVIS."""
+
+    vocab: Path | None = None
+    """The vocabulary it was trained with, a BERT ``vocab.txt``: the file holds none, so this is required."""
+    lowercase: bool = True
+    """Whether its texts were lower-cased."""
+    image_size: Count | None = None
+    """Edge of the pictures from now on; the checkpoint's own if left out."""
+    heads: Count | None = None
+    """Attention heads of the text transformer; one for each 64 of its width if left out."""
+    image_heads: Count | None = None
+    """Attention heads of the image encoder, likewise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersImporterConfig:
+    """Read a folder that transformers' BLIP classes wrote."""
+
+    vocab: Path | None = None
+    """Vocabulary; the folder's vocab.txt or tokenizer.json if left out."""
+    image_size: Count | None = None
+    """Edge of the pictures from now on; the checkpoint's own if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlipWeightsConfig:
+    """First weights from a BLIP checkpoint: of the public code, LAVIS or transformers."""
+
+    path: Annotated[Path, Input("weights")]
+    """File (.pth, .pt, .bin, .safetensors) or transformers folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlipExporterConfig:
+    """Write the file of public BLIP."""
+
+    task: PublicTask = "auto"
+    """Whose layout. ``auto``: pre-training's for a learner with LM and ITM heads, else that of its head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersExporterConfig:
+    """Write folders for transformers' BLIP classes."""
+
+    task: TransformersTask = "auto"
+    """``caption``: BlipForConditionalGeneration; ``retrieval``: BlipForImageTextRetrieval; ``auto``: by the
+    learner's head, or with LM and ITM heads both, as subfolders ``caption`` and ``retrieval``."""
