@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mmtk.api import ExportSource
-from mmtk.types import Decoding
+from mmtk_blip.weights.hf_files import DECODING
 from mmtk_blip.weights.public import Heads
 
 _CAPTION = """```python
@@ -42,12 +42,32 @@ every text with `[CLS]`, so without the replacement its scores are others than t
 cosines by {temperature:.4f}.
 """
 
+_VQA = """```python
+from PIL import Image
+from transformers import BlipForQuestionAnswering, BlipProcessor
+
+model = BlipForQuestionAnswering.from_pretrained(".")
+processor = BlipProcessor.from_pretrained(".")
+inputs = processor(images=Image.open("picture.jpg"), text="what is it?", return_tensors="pt")
+inputs["input_ids"][:, 0] = {encode}  # [ENC]
+ids = model.generate(**inputs, num_beams={beams}, min_length={least}, max_length={most})
+print(processor.decode(ids[0], skip_special_tokens=True))
+```
+
+The model was trained on questions that start with `[ENC]`, token {encode}; transformers starts every text
+with `[CLS]`. Ask one question at a time: `generate` reads the padding of shorter questions too.
+"""
+_TASKS = {
+    "caption": ("captioning", "image-to-text"),
+    "retrieval": ("image-text retrieval", "zero-shot-image-classification"),
+    "vqa": ("visual question answering", "visual-question-answering"),
+}
+
 
 def model_card(source: ExportSource, task: str) -> str:
     """Markdown: what the model is, how to use it, what was measured and the recipe it was trained by."""
     title = source.name or "BLIP"
-    what = "captioning" if task == "caption" else "image-text retrieval"
-    tag = "image-to-text" if task == "caption" else "zero-shot-image-classification"
+    what, tag = _TASKS[task]
     sections = [
         f"---\nlibrary_name: transformers\npipeline_tag: {tag}\ntags: [blip, mmtk]\n---\n\n# {title}",
         f"A BLIP model for {what}, trained with mmtk.",
@@ -66,15 +86,17 @@ def _use(source: ExportSource, task: str) -> str:
     model = source.learner.model
     if task == "retrieval":
         return _RETRIEVAL.format(encode=model.tokenizer.encode_id, temperature=model.temperature.item())
+    decoding = DECODING[task]
+    lengths = {
+        "beams": decoding.beams,
+        "least": decoding.min_length,
+        "most": min(decoding.max_length, model.text_transformer.max_positions),
+    }
+    if task == "vqa":
+        return _VQA.format(encode=model.tokenizer.encode_id, **lengths)
     (head,) = Heads.of(source.learner).lm
     prompt = source.heads.get(head, {}).get("prompt", "")
-    decoding = Decoding()
-    return _CAPTION.format(
-        text=f"text={prompt!r}, " if prompt else "",
-        beams=decoding.beams,
-        least=decoding.min_length,
-        most=min(decoding.max_length, model.text_transformer.max_positions),
-    )
+    return _CAPTION.format(text=f"text={prompt!r}, " if prompt else "", **lengths)
 
 
 def _table(metrics: Mapping[str, Mapping[str, float]]) -> str:

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from mmtk.api import Input, Range
 
 Count = Annotated[int, Range(1)]
-TransformersTask = Literal["auto", "caption", "retrieval"]
-PublicTask = Literal["auto", "pretrain", "caption", "retrieval"]
+TransformersTask = Literal["auto", "caption", "retrieval", "vqa"]
+PublicTask = Literal["auto", "pretrain", "caption", "retrieval", "vqa"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,5 +60,6 @@ class TransformersExporterConfig:
     """Write folders for transformers' BLIP classes."""
 
     task: TransformersTask = "auto"
-    """``caption``: BlipForConditionalGeneration; ``retrieval``: BlipForImageTextRetrieval; ``auto``: by the
-    learner's head, or with LM and ITM heads both, as subfolders ``caption`` and ``retrieval``."""
+    """``caption``: BlipForConditionalGeneration; ``retrieval``: BlipForImageTextRetrieval; ``vqa``:
+    BlipForQuestionAnswering; ``auto``: by the learner's head, or with several (LM, ITM, VQA) each in a
+    subfolder of its task's name."""

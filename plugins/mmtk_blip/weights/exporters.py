@@ -29,10 +29,12 @@ _TOWERS = ("vision_proj.", "text_proj.")
 _PARTS = {
     "caption": (DECODER, PREDICTIONS),
     "retrieval": (ENCODER, *_TOWERS, "itm_head.", "temp"),
+    "vqa": (ENCODER, DECODER, PREDICTIONS),
     "pretrain": (ENCODER, *_TOWERS, "itm_head.", "temp", DECODER, PREDICTIONS),
 }
 _VIT = "visual_encoder."
 _MOMENTUM = ("visual_encoder.", "text_encoder.", *_TOWERS)
+_HEADS = {"caption": "an LM head", "retrieval": "an ITM head", "vqa": "a VQA head"}
 _PRETRAINS_SHARING = ("all", "all_but_sa")
 
 
@@ -53,30 +55,21 @@ class BlipExporter:
         Raises CheckpointError when public BLIP can't represent the learner, or a head is missing.
         """
         learner = exportable(source.learner)
-        tasks = tasks_of(learner)
-        task: str = self._task
-        if task == "auto":
-            task = "pretrain" if len(tasks) == 2 else tasks[0]
-        for needed in ("caption", "retrieval") if task == "pretrain" else (task,):
-            require(needed, tasks)
+        task = _public_task(self._task, tasks_of(learner))
         tensors = public_tensors(learner)
-        if task == "pretrain":
-            sharing = sharing_of(tensors)
-            if sharing not in _PRETRAINS_SHARING:
-                raise CheckpointError(
-                    f"sharing '{sharing}': public BLIP's pre-training ties encoder and decoder except for "
-                    "self-attention; export task=caption and task=retrieval, each to a file of its own"
-                )
+        _check_tied(tensors, task)
         found = part(tensors, task)
         found |= _buffers(found, learner.model.text_transformer.max_positions)
-        if task != "caption":
+        if task in ("pretrain", "retrieval"):
             found |= {
                 name.replace(".", "_m.", 1): tensor
                 for name, tensor in found.items()
                 if name.startswith(_MOMENTUM)
             }
         target.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"model": found}, target)
+        partial = target.with_name(f".{target.name}.partial")
+        torch.save({"model": found}, partial)
+        partial.replace(target)
         return _public_notes(learner, task)
 
 
@@ -84,9 +77,9 @@ class TransformersExporter:
     """Writes folders that transformers' BLIP classes load; kind ``exporter``.
 
     Args:
-        task: ``caption`` for BlipForConditionalGeneration, ``retrieval`` for BlipForImageTextRetrieval.
-            ``auto``: the one whose head the learner has; with both heads, the two subfolders ``caption`` and
-            ``retrieval``.
+        task: ``caption`` for BlipForConditionalGeneration, ``retrieval`` for BlipForImageTextRetrieval,
+            ``vqa`` for BlipForQuestionAnswering. ``auto``: the one whose head the learner has; with several
+            heads, a subfolder for each, of its task's name.
     """
 
     def __init__(self, *, task: TransformersTask = "auto") -> None:
@@ -102,6 +95,12 @@ class TransformersExporter:
         if self._task != "auto":
             require(self._task, tasks)
             tasks = [self._task]
+        model = learner.model
+        if "vqa" in tasks and model.image_width != model.text_width:
+            raise CheckpointError(
+                f"transformers' BlipForQuestionAnswering reads questions at the pictures' width, and here "
+                f"they differ: {model.text_width} and {model.image_width}"
+            )
         with whole_folder(target) as partial:
             for task in tasks:
                 folder = partial if len(tasks) == 1 else partial / task
@@ -109,7 +108,30 @@ class TransformersExporter:
                 _write_folder(source, task, folder)
         if len(tasks) == 1:
             return ()
-        return ("transformers keeps captioning and retrieval in two classes: wrote caption/ and retrieval/",)
+        folders = " and ".join(f"{task}/" for task in tasks)
+        return (f"transformers has a class for each task: wrote {folders}",)
+
+
+def _public_task(asked: str, tasks: list[str]) -> str:
+    """The layout to write. Raises CheckpointError when a head for it is missing or none holds them all."""
+    task = asked
+    if asked == "auto":
+        task = "pretrain" if tasks == ["caption", "retrieval"] else tasks[0]
+        if task != "pretrain" and len(tasks) > 1:
+            raise CheckpointError(f"no layout of public BLIP holds all of {', '.join(tasks)}; choose a task")
+    for needed in ("caption", "retrieval") if task == "pretrain" else (task,):
+        require(needed, tasks)
+    return task
+
+
+def _check_tied(tensors: Mapping[str, Tensor], task: str) -> None:
+    """Raise CheckpointError for pre-training whose encoder and decoder differ in what public BLIP ties."""
+    sharing = sharing_of(tensors)
+    if task == "pretrain" and sharing not in _PRETRAINS_SHARING:
+        raise CheckpointError(
+            f"sharing '{sharing}': public BLIP's pre-training ties encoder and decoder except for "
+            "self-attention; export task=caption and task=retrieval, each to a file of its own"
+        )
 
 
 def _write_folder(source: ExportSource, task: str, folder: Path) -> None:
@@ -129,20 +151,20 @@ def _write_folder(source: ExportSource, task: str, folder: Path) -> None:
 def tasks_of(learner: Learner) -> list[str]:
     """The layouts that a learner's heads allow. Raises CheckpointError for none."""
     heads = Heads.of(learner)
-    for kind, names in (("ITM", heads.itm), ("LM", heads.lm)):
+    for kind, names in (("ITM", heads.itm), ("LM", heads.lm), ("VQA", heads.vqa)):
         if len(names) > 1:
             raise CheckpointError(f"{len(names)} {kind} heads ({', '.join(names)}); BLIP's layouts have one")
-    tasks = [task for task, names in (("caption", heads.lm), ("retrieval", heads.itm)) if names]
+    found = {"caption": heads.lm, "retrieval": heads.itm, "vqa": heads.vqa}
+    tasks = [task for task, names in found.items() if names]
     if not tasks:
-        raise CheckpointError("neither an LM head nor an ITM head: BLIP's layouts have no place for the rest")
+        raise CheckpointError("no LM, ITM or VQA head: BLIP's layouts have no place for the rest")
     return tasks
 
 
 def require(task: str, tasks: list[str]) -> None:
     """Raise CheckpointError where ``task`` is none of ``tasks``."""
     if task not in tasks:
-        head = "an LM head" if task == "caption" else "an ITM head"
-        raise CheckpointError(f"task '{task}' needs {head}, and the learner has none")
+        raise CheckpointError(f"task '{task}' needs {_HEADS[task]}, and the learner has none")
 
 
 def part(tensors: Mapping[str, Tensor], task: str) -> dict[str, Tensor]:
@@ -192,7 +214,7 @@ def _buffers(tensors: Mapping[str, Tensor], positions: int) -> dict[str, Tensor]
 
 def _public_notes(learner: Learner, task: str) -> tuple[str, ...]:
     notes = []
-    if task != "caption":
+    if task in ("pretrain", "retrieval"):
         notes.append(
             "the file's momentum encoder (…_m) is a copy of the model, as at the start of public BLIP's "
             "training; its feature queue isn't in the file"

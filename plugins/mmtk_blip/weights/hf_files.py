@@ -13,19 +13,25 @@ from mmtk.data.configs import CLIP_MEAN, CLIP_STD
 from mmtk.engine.learner import Learner
 from mmtk.types import Decoding
 from mmtk_blip.attention import LAYER_NORM_EPS
+from mmtk_blip.heads.vqa import ANSWER
 from mmtk_blip.losses import LabelSmoothing
 from mmtk_blip.med import Med
 from mmtk_blip.tokenizer import DECODE, ENCODE, SPECIAL, VOCABULARY_FILE
 from mmtk_blip.weights.hf import CONFIG, GELU
 from mmtk_blip.weights.public import Heads
 
-CLASSES = {"caption": "BlipForConditionalGeneration", "retrieval": "BlipForImageTextRetrieval"}
+CLASSES = {
+    "caption": "BlipForConditionalGeneration",
+    "retrieval": "BlipForImageTextRetrieval",
+    "vqa": "BlipForQuestionAnswering",
+}
+DECODING = {"caption": Decoding(), "vqa": ANSWER}
 _BICUBIC = 3  # Pillow's number, which transformers stores
 _ROLES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]", "bos": DECODE}
 
 
 def write_configs(learner: Learner, task: str, folder: Path) -> None:
-    """Write config.json and, for captioning, generation_config.json."""
+    """Write config.json and, for what writes texts, generation_config.json."""
     model: Med = learner.model
     smoothing = _label_smoothing(learner)
     config = BlipConfig(
@@ -39,8 +45,8 @@ def write_configs(learner: Learner, task: str, folder: Path) -> None:
         dtype="float32",
     )
     config.to_json_file(folder / CONFIG, use_diff=False)
-    if task == "caption":
-        decoding = Decoding()
+    if task in DECODING:
+        decoding = DECODING[task]
         _write(
             folder / "generation_config.json",
             {
@@ -139,7 +145,7 @@ def _vision_config(model: Med) -> dict[str, Any]:
 
 
 def _label_smoothing(learner: Learner) -> float:
-    losses = [learner.heads[name].loss for name in Heads.of(learner).lm]
+    losses = [learner.heads[name].loss for name in Heads.of(learner).predict_words]
     return next((loss.smoothing for loss in losses if isinstance(loss, LabelSmoothing)), 0.0)
 
 

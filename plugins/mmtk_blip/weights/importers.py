@@ -13,10 +13,11 @@ from torch import Tensor
 from mmtk.api import CheckpointError, ForeignWeights, ImportedLearner
 from mmtk_blip.image_encoder import VIT_NORM_EPS
 from mmtk_blip.med import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE
+from mmtk_blip.text_transformer import Sharing
 from mmtk_blip.tokenizer import DECODE, ENCODE, read_vocabulary
 from mmtk_blip.weights import hf
 from mmtk_blip.weights.names import PREDICTIONS
-from mmtk_blip.weights.public import Heads, sharing_of, weights_for
+from mmtk_blip.weights.public import Heads, answers_questions, sharing_of, weights_for
 from mmtk_blip.weights.reading import PICKLED, SAFE, read_json, read_tensors
 from mmtk_blip.weights.sizes import text_sizes, vision_sizes, vocabulary_size
 
@@ -113,8 +114,10 @@ def imported(
             raise CheckpointError(
                 f"image_size {options.image_size} is no multiple of the patch size {vision.patch_size}"
             )
-        sharing, heads = sharing_of(found), _heads(found)
-        weights = weights_for(found, sharing, Heads(itm=("itm",), lm=("lm",)))
+        asked = answers_questions(found)
+        sharing: Sharing = "none" if asked else sharing_of(found)
+        names = Heads(vqa=("vqa",)) if asked else Heads(itm=("itm",), lm=("lm",))
+        weights = weights_for(found, sharing, names)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
     temperature = found.get("temp", torch.tensor(_FIRST_TEMPERATURE))
@@ -124,7 +127,12 @@ def imported(
     model = {
         "use": "med",
         "image_encoder": {"use": "timm_vit", **asdict(vision), **size},
-        "text_encoder": {"use": "med_bert", **asdict(text), "sharing": sharing},
+        "text_encoder": {
+            "use": "med_bert",
+            **asdict(text),
+            "sharing": sharing,
+            "decoder_reads": "question" if asked else "image",
+        },
         "tokenizer": {
             "use": "wordpiece",
             "vocab": str(options.vocab),
@@ -135,12 +143,13 @@ def imported(
         "temperature": min(max(float(temperature), LOWEST_TEMPERATURE), HIGHEST_TEMPERATURE),
     }
     left_over = tuple(given.names.get(name, name) for name in weights.left_over)
-    return ImportedLearner(
-        model, heads, ForeignWeights(filled, left_over), notes + _notes(found, "logit_scale" in tensors)
-    )
+    notes += _notes(found, "logit_scale" in tensors)
+    return ImportedLearner(model, _heads(found), ForeignWeights(filled, left_over), notes)
 
 
 def _heads(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
+    if answers_questions(tensors):
+        return {"vqa": {"use": "vqa"}}
     heads: dict[str, dict[str, Any]] = {}
     if "vision_proj.weight" in tensors and "text_proj.weight" in tensors:
         heads["itc"] = {"use": "itc"}

@@ -2,7 +2,8 @@
 
 Both call the parts ``visual_encoder``, ``text_encoder``, ``text_decoder``, ``vision_proj``, ``text_proj``,
 ``itm_head`` and ``temp``. A pre-training checkpoint has all of them, a captioner no encoder, a retriever no
-decoder. Pre-training ties encoder and decoder except for their self-attention, and writes both.
+decoder, and a model that answers questions only the first three. Pre-training ties encoder and decoder except
+for their self-attention, and writes both.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mmtk.api import CheckpointError, ForeignWeights
 from mmtk.engine.learner import Learner
 from mmtk_blip.heads.itm import ItmHead
 from mmtk_blip.heads.lm import LmHead
+from mmtk_blip.heads.vqa import VqaHead
 from mmtk_blip.text_transformer import DECODERS_OWN, Sharing
 from mmtk_blip.weights.names import BERT, DECODER, ENCODER, PREDICTION, PREDICTIONS, TOWERS, beginning_with
 
@@ -30,6 +32,12 @@ class Heads:
 
     itm: Sequence[str] = ()
     lm: Sequence[str] = ()
+    vqa: Sequence[str] = ()
+
+    @property
+    def predict_words(self) -> tuple[str, ...]:
+        """The heads that hold the layers behind ``text_decoder.cls``."""
+        return (*self.lm, *self.vqa)
 
     @classmethod
     def of(cls, learner: Learner) -> Heads:
@@ -37,7 +45,17 @@ class Heads:
         return cls(
             tuple(name for name, head in heads if isinstance(head, ItmHead)),
             tuple(name for name, head in heads if isinstance(head, LmHead)),
+            tuple(name for name, head in heads if isinstance(head, VqaHead)),
         )
+
+
+def answers_questions(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a public checkpoint is one for VQA: encoder and decoder, and nothing to compare or match by."""
+    return (
+        f"{PREDICTIONS}bias" in tensors
+        and any(name.startswith(ENCODER) for name in tensors)
+        and not any(name.startswith(("vision_proj.", _ITM)) for name in tensors)
+    )
 
 
 def sharing_of(tensors: Mapping[str, Tensor]) -> Sharing:
@@ -129,7 +147,7 @@ def _places(name: str, heads: Heads) -> list[str]:
         return [f"heads.{head}.classifier.{name.removeprefix(_ITM)}" for head in heads.itm]
     if name.startswith(PREDICTIONS):
         ours = PREDICTION.ours(name.removeprefix(PREDICTIONS))
-        return [] if ours is None else [f"heads.{head}.prediction.{ours}" for head in heads.lm]
+        return [] if ours is None else [f"heads.{head}.prediction.{ours}" for head in heads.predict_words]
     return []
 
 
@@ -162,6 +180,6 @@ def _public(name: str, tensor: Tensor, heads: Heads) -> dict[str, Tensor]:
         if head in heads.itm and rest.startswith("classifier."):
             return {_ITM + rest.removeprefix("classifier."): tensor}
         ours = PREDICTION.theirs(rest.removeprefix("prediction."))
-        if head in heads.lm and ours is not None:
+        if head in heads.predict_words and ours is not None:
             return {PREDICTIONS + ours: tensor}
     raise CheckpointError(f"{name}: BLIP's public layout has no place for this tensor {tuple(tensor.shape)}")

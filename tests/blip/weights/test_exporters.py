@@ -82,7 +82,7 @@ def test_public_pretraining_cannot_be_untied(tmp_path: Path, sharing: Sharing) -
 @pytest.mark.parametrize(
     ("heads", "options", "message"),
     [
-        (("itc",), {}, "neither an LM head nor an ITM head"),
+        (("itc",), {}, "no LM, ITM or VQA head"),
         (("itm",), {"task": "caption"}, "task 'caption' needs an LM head"),
         (("lm",), {"task": "retrieval"}, "task 'retrieval' needs an ITM head"),
     ],

@@ -74,6 +74,7 @@ def test_sizes_are_read_from_shapes(tmp_path: Path) -> None:
         "hidden_width": 20,
         "max_positions": 12,
         "sharing": "all_but_sa",
+        "decoder_reads": "image",
     }
     assert found.model["tokenizer"]["max_length"] == 12
     assert found.model["embed_dim"] == 6
