@@ -33,6 +33,20 @@ COMPONENTS = [
         "a BLIP checkpoint: public, LAVIS or transformers",
     ),
     _component(
+        "weights",
+        "timm",
+        "initial:TimmWeights",
+        "TimmWeightsConfig",
+        "a ViT or DeiT of timm's, for the image encoder",
+    ),
+    _component(
+        "weights",
+        "bert",
+        "initial:BertWeights",
+        "BertWeightsConfig",
+        "BERT, for the text transformer",
+    ),
+    _component(
         "exporter",
         "blip",
         "exporters:BlipExporter",

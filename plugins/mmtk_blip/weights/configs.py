@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -48,6 +49,32 @@ class BlipWeightsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimmWeightsConfig:
+    """First weights of the image encoder from a ViT or DeiT of timm's."""
+
+    name: str | None = None
+    """A model of timm's with pretrained weights, fetched from the hub, e.g. ``deit_base_patch16_224``."""
+    path: Annotated[Path | None, Input("weights")] = None
+    """A local file of its weights instead, e.g. the public ``deit_base_patch16_224-b5f2ef4d.pth``."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from _either(self.name, self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertWeightsConfig:
+    """First weights of the text transformer and the heads that predict words, from BERT."""
+
+    name: str | None = None
+    """A BERT of the hub, e.g. ``bert-base-uncased``."""
+    path: Annotated[Path | None, Input("weights")] = None
+    """A local file or folder of its weights instead. With a vocab.txt, the vocabularies are compared."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from _either(self.name, self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BlipExporterConfig:
     """Write the file of public BLIP."""
 
@@ -63,3 +90,8 @@ class TransformersExporterConfig:
     """``caption``: BlipForConditionalGeneration; ``retrieval``: BlipForImageTextRetrieval; ``vqa``:
     BlipForQuestionAnswering; ``auto``: by the learner's head, or with several (LM, ITM, VQA) each in a
     subfolder of its task's name."""
+
+
+def _either(name: str | None, path: Path | None) -> Iterator[tuple[str, str]]:
+    if (name is None) == (path is None):
+        yield "name", "give either name or path"
