@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 
 # Keys of a recipe that name files which its user brings.
-USERS_FILES = {"blip_base.yaml": ("definitions.pairs", "definitions.vocabulary")}
+USERS_FILES = dict.fromkeys(
+    ("albef_base.yaml", "blip_base.yaml"), ("definitions.pairs", "definitions.vocabulary")
+)
 
 
 @pytest.fixture(scope="module")
