@@ -65,6 +65,7 @@ class Tokenizer(Protocol):
     encode_id: int  # [ENC]: the image-grounded encoder's first token
     decode_id: int  # [DEC]: the decoder's first token
     end_id: int  # [SEP]
+    mask_id: int | None  # [MASK], which masked language modelling writes over words; None without one
 
     def __call__(self, texts: Sequence[str], *, end: bool = True) -> tuple[Tensor, Tensor]:
         """Return ids ``(T, L)`` int64 and mask ``(T, L)`` bool. ``end=False`` omits ``[SEP]``: a prompt."""
@@ -125,7 +126,8 @@ class Model(Protocol):
 
         Called with images ``(B, 3, H, W)``, ids ``(B, L)`` and mask ``(B, L)``, it returns the two unit-norm
         features ``(B, E)``; its ``embed_dim`` is ``E``. A momentum encoder keeps a moving average of a deep
-        copy of it.
+        copy of it. Where heads ask the slow copy for more than features, it returns its image tokens
+        ``(B, N, D)`` as a third value, for ``MomentumKeys.image_embeds``.
         """
 
 
@@ -141,6 +143,9 @@ class ForwardContext(Protocol):
 
     @property
     def text(self) -> TextEncoding: ...
+
+    @property
+    def momentum(self) -> Momentum | None: ...
 
     @property
     def momentum_keys(self) -> MomentumKeys | None: ...
@@ -184,7 +189,13 @@ class Momentum(Protocol):
 
     The engine calls ``before_step``, the forward passes, the optimizer and ``after_step``, in that order,
     once per optimizer step. ``keys`` changes no state.
+
+    Attributes:
+        twin: the slow copy of ``feature_towers()``, without gradient and in evaluation mode, with whatever
+            methods the model gave its towers.
     """
+
+    twin: nn.Module
 
     def before_step(self, state: StepState) -> None:
         """Move the slow copy towards the online towers."""

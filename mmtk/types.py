@@ -155,6 +155,7 @@ class MomentumKeys(NamedTuple):
         queued_text_features: ``(Q, E)``, likewise.
         queued_image_ids: ``(Q,)`` int64.
         queued_text_ids: ``(Q,)`` int64.
+        image_embeds: ``(B, N, D)`` image tokens of the momentum towers, for models whose towers return them.
     """
 
     image_features: Tensor
@@ -163,6 +164,7 @@ class MomentumKeys(NamedTuple):
     queued_text_features: Tensor
     queued_image_ids: Tensor
     queued_text_ids: Tensor
+    image_embeds: Tensor | None = None
 
 
 @dataclass(frozen=True)

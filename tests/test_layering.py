@@ -100,9 +100,36 @@ def test_the_host_imports_no_plugin(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=relative)
-def test_a_plugin_imports_no_other_plugin(path: Path) -> None:
+def test_a_plugin_imports_of_another_what_its_api_lists(path: Path) -> None:
     own = path.relative_to(ROOT / "plugins").parts[0]
-    assert [name for name in imported(parse(path)) if within(name, set(PLUGINS) - {own})] == []
+    for node in ast.walk(parse(path)):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        module, *names = imported(node)
+        if not within(module, set(PLUGINS) - {own}):
+            continue
+        assert module in {f"{plugin}.api" for plugin in PLUGINS}
+        assert set(names) <= {f"{module}.{name}" for name in listed(module)}
+
+
+def listed(module: str) -> list[str]:
+    """The names in ``__all__`` of a plugin's module."""
+    tree = parse((ROOT / "plugins" / Path(*module.split("."))).with_suffix(".py"))
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    return names
+
+
+def test_an_api_lists_all_that_it_imports() -> None:
+    for plugin in PLUGINS:
+        path = ROOT / "plugins" / plugin / "api.py"
+        if path.is_file():
+            names = {name.rpartition(".")[2] for name in imported(parse(path)) if within(name, {plugin})}
+            modules = {path.stem for path in (ROOT / "plugins" / plugin).rglob("*.py")}
+            assert names - modules == set(listed(f"{plugin}.api"))
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=relative)

@@ -19,6 +19,7 @@ FINE_TUNING = tuple(
     f"definitions.{name}" for name in ("init", "vocabulary", "train", "val", "test", "images")
 )
 USERS_FILES = {
+    "albef_base.yaml": PRETRAINING,
     "blip_base.yaml": PRETRAINING,
     "blip_large.yaml": PRETRAINING,
     "blip_base_capfilt.yaml": (*PRETRAINING, "definitions.human", "definitions.human_images"),

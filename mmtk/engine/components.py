@@ -29,7 +29,7 @@ COMPONENTS: list[Component] = [
         "cosine_epochs",
         "schedules:CosineEpochs",
         "CosineEpochsConfig",
-        "BLIP's fine-tuning: cosine by epoch",
+        "BLIP's fine-tuning and ALBEF's pre-training: cosine by epoch",
     ),
     _component("schedule", "constant", "schedules:Constant", "ConstantConfig", "the peak rate throughout"),
     _component(

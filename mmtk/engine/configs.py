@@ -77,10 +77,14 @@ class BlipStepConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CosineEpochsConfig:
-    """BLIP's fine-tuning schedule: half a cosine that moves once per epoch, without warm-up."""
+    """BLIP's fine-tuning schedule: half a cosine that moves once per epoch; with a warm-up ALBEF's."""
 
     floor: Annotated[float, Range(0, 1)] = 0.0
     """rate it falls towards, as a factor on the peak"""
+    warmup_steps: Annotated[int, Range(0, None)] = 0
+    """optimizer steps of a linear warm-up"""
+    start: Annotated[float, Range(0, 1)] = 0.0
+    """rate at step 0 of the warm-up, as a factor on the peak"""
 
 
 @dataclass(frozen=True, kw_only=True)

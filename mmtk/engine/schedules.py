@@ -50,14 +50,21 @@ class BlipStep:
 
 @dataclass(frozen=True, kw_only=True)
 class CosineEpochs:
-    """BLIP's fine-tuning schedule: half a cosine that moves at the start of each epoch (BLIP, appendix)."""
+    """BLIP's fine-tuning schedule: half a cosine that moves at the start of each epoch (BLIP, appendix).
+
+    With a warm-up it is ALBEF's pre-training schedule. The public code moves the warm-up's rate every 100
+    steps and ends it with epoch 0; here it moves each step, and goes on as ``BlipStep``'s does.
+    """
 
     floor: float = 0.0
+    warmup_steps: int = 0
+    start: float = 0.0
 
     def __call__(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
         epochs = max(math.ceil(total_steps / steps_per_epoch), 1)
         progress = (step // steps_per_epoch) / epochs
-        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+        cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+        return min(_warm_up(step, self.warmup_steps, self.start), cosine)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from mmtk.api import Blueprint, Loss, NegativeSampler, RecipeError, Tokenizer
+from mmtk.api import Blueprint, Loss, Model, NegativeSampler, RecipeError, Tokenizer
 from mmtk_blip.heads.itc import ItcHead
 from mmtk_blip.heads.itm import ItmHead
 from mmtk_blip.heads.lm import LmHead
@@ -67,7 +67,7 @@ def med(
     )
 
 
-def itc(*, loss: Blueprint[Loss], alpha: float, ramp_epochs: float, weight: float, model: Med) -> ItcHead:  # noqa: ARG001
+def itc(*, loss: Blueprint[Loss], alpha: float, ramp_epochs: float, weight: float, model: Model) -> ItcHead:  # noqa: ARG001
     """Build the ITC head, which has no parameters of its own."""
     return ItcHead(loss=loss.build(), alpha=alpha, ramp_epochs=ramp_epochs, weight=weight)
 
@@ -80,7 +80,9 @@ def itm(
 
 
 def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Med) -> LmHead:
-    """Build the LM head for ``model``'s vocabulary."""
+    """Build the LM head for ``model``'s vocabulary. Raises RecipeError for a model without a decoder."""
+    if not isinstance(model, Med):
+        raise RecipeError("the head lm needs a model with a decoder: use med")
     prompt_ids, _ = model.tokenizer([prompt], end=False)
     return LmHead(
         text_width=model.text_width,

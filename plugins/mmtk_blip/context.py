@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,18 +11,22 @@ from torch import Tensor
 from mmtk.api import Batch, Momentum, MomentumKeys, Similarities, StepState
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
 
-if TYPE_CHECKING:
-    from mmtk_blip.med import Med
-
 
 class MedContext:
-    """The forward context of MED."""
+    """The forward context of MED, and of any model that encodes and has a ``temperature`` as MED does.
 
-    def __init__(self, model: Med, batch: Batch, state: StepState, momentum: Momentum | None) -> None:
+    Args:
+        model: a ``Model`` with ``temperature`` and ``same_text_matches``.
+        batch: the step's pairs.
+        state: where training stands.
+        momentum: the momentum encoder; None where the recipe has none.
+    """
+
+    def __init__(self, model: Any, batch: Batch, state: StepState, momentum: Momentum | None) -> None:
         self.model = model
         self.batch = batch
         self.state = state
-        self._momentum = momentum
+        self.momentum = momentum
 
     @cached_property
     def image(self) -> ImageEncoding:
@@ -34,7 +38,7 @@ class MedContext:
 
     @cached_property
     def momentum_keys(self) -> MomentumKeys | None:
-        return None if self._momentum is None else self._momentum.keys(self.batch, self.text)
+        return None if self.momentum is None else self.momentum.keys(self.batch, self.text)
 
     @cached_property
     def similarities(self) -> Similarities:

@@ -1,4 +1,7 @@
-"""Images and texts as MED holds them; what is derived from them is computed once, when first asked for.
+"""Images and texts as a model holds them; what is derived from them is computed once, when first asked for.
+
+Their model has ``image_features``, ``text_features`` and a ``text_transformer`` that can ``encode`` texts and
+make ``image_keys_values`` for each ``keys_values_side``, as ``Med`` and ``TextTransformer`` do.
 
 Shapes: ``B`` images, ``N`` image tokens, ``T`` texts, ``L`` text tokens, ``D`` width, ``E`` joint embedding.
 """
@@ -6,21 +9,18 @@ Shapes: ``B`` images, ``N`` image tokens, ``T`` texts, ``L`` text tokens, ``D`` 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import Tensor
 
 from mmtk_blip.attention import KeysValues
 from mmtk_blip.text_transformer import Side
 
-if TYPE_CHECKING:
-    from mmtk_blip.med import Med
-
 
 class ImageEncoding:
     """Encoded images and the model that encoded them."""
 
-    def __init__(self, model: Med, embeds: Tensor) -> None:
+    def __init__(self, model: Any, embeds: Tensor) -> None:
         self.model = model
         self.embeds = embeds  # (B, N, D)
         self._keys_values: dict[str, list[KeysValues]] = {}
@@ -81,7 +81,7 @@ class SelectedImages(ImageEncoding):
 class TextEncoding:
     """Tokenized texts and the model that encodes them when their features are asked for."""
 
-    def __init__(self, model: Med, ids: Tensor, mask: Tensor) -> None:
+    def __init__(self, model: Any, ids: Tensor, mask: Tensor) -> None:
         self.model = model
         self.ids = ids  # (T, L) int64, starts with [CLS]
         self.mask = mask  # (T, L) bool

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmtk.api import Batch, Momentum, StepState, Tokenizer
 from mmtk_blip.context import MedContext
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
-from mmtk_blip.text_transformer import TextEncoder, TextTransformer
+from mmtk_blip.text_transformer import TextEncoder, TextTransformer, first_token_replaced
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.001, 0.5
 
@@ -39,8 +39,8 @@ class FeatureTowers(nn.Module):
     def forward(self, images: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Images ``(B, 3, H, W)``, ids and mask ``(T, L)`` to unit-norm ``(B, E)`` and ``(T, E)``."""
         return (
-            _features(self.image_projection, self.image_encoder(images)),
-            _features(self.text_projection, self.text_encoder(ids, mask)),
+            unit_features(self.image_projection, self.image_encoder(images)),
+            unit_features(self.text_projection, self.text_encoder(ids, mask)),
         )
 
 
@@ -98,13 +98,21 @@ class Med(nn.Module):
         device = self.image_projection.weight.device
         return TextEncoding(self, ids.to(device), mask.to(device))
 
+    def ground(self, images: ImageEncoding, texts: TextEncoding) -> Tensor:
+        """States ``(T, L, D)`` of texts that see their images, by the image-grounded encoder ([ENC] first).
+
+        ``images`` has as many rows as ``texts``, or a ``k``-th of them for ``k`` consecutive texts an image.
+        """
+        ids = first_token_replaced(texts.ids, self.tokenizer.encode_id)
+        return self.text_transformer.ground(ids, texts.mask, images.keys_values("encoder"))
+
     def image_features(self, embeds: Tensor) -> Tensor:
         """Image tokens ``(B, N, D)`` to unit-norm features ``(B, E)`` of the first token."""
-        return _features(self.image_projection, embeds)
+        return unit_features(self.image_projection, embeds)
 
     def text_features(self, states: Tensor) -> Tensor:
         """Text states ``(T, L, D)`` to unit-norm features ``(T, E)`` of the first token."""
-        return _features(self.text_projection, states)
+        return unit_features(self.text_projection, states)
 
     def feature_towers(self) -> FeatureTowers:
         """The part that ITC compares, sharing this model's parameters."""
@@ -116,5 +124,6 @@ class Med(nn.Module):
         )
 
 
-def _features(projection: nn.Module, states: Tensor) -> Tensor:
+def unit_features(projection: nn.Module, states: Tensor) -> Tensor:
+    """States ``(R, L, D)`` to projections of their first tokens, of unit norm: ``(R, E)``."""
     return F.normalize(projection(states[:, 0]), dim=-1)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mmtk.api import DataError
 
-DECODE, ENCODE = "[DEC]", "[ENC]"
+DECODE, ENCODE, MASK = "[DEC]", "[ENC]", "[MASK]"
 REQUIRED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-SPECIAL = (*REQUIRED, "[MASK]", DECODE, ENCODE)
+SPECIAL = (*REQUIRED, MASK, DECODE, ENCODE)
 VOCABULARY_FILE = "vocab.txt"
 
 
@@ -37,6 +37,7 @@ class WordPiece:
         self.lowercase = lowercase
         self.pad_id, self.start_id, self.end_id = ids["[PAD]"], ids["[CLS]"], ids["[SEP]"]
         self.decode_id, self.encode_id = ids[DECODE], ids[ENCODE]
+        self.mask_id = ids.get(MASK)
         self._special_ids = {ids[token] for token in SPECIAL if token in ids}
         self._tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
         self._tokenizer.normalizer = normalizer(lowercase)

@@ -48,9 +48,12 @@ class MomentumEncoder(nn.Module):
 
     @torch.no_grad()
     def keys(self, batch: Batch, text: TextEncoding) -> MomentumKeys:
-        """Features ``(B, E)`` of the batch by the copy, and what the queue holds of earlier batches."""
-        images, texts = self.twin(batch.images, text.ids, text.mask)
-        return MomentumKeys(images, texts, *self.queue.contents())
+        """Features ``(B, E)`` of the batch by the copy, and what the queue holds of earlier batches.
+
+        Where the towers return their image tokens as well, the keys hold them.
+        """
+        images, texts, *embeds = self.twin(batch.images, text.ids, text.mask)
+        return MomentumKeys(images, texts, *self.queue.contents(), *embeds)
 
     @torch.no_grad()
     def after_step(self, contexts: Sequence[ForwardContext]) -> None:

@@ -47,6 +47,12 @@ def test_a_batch_is_padded_to_its_longest_text(bert: WordPiece, reference: BertT
     assert ids[2, -1] == bert.end_id
 
 
+def test_mask_is_optional(bert: WordPiece) -> None:
+    assert bert.mask_id == 103
+    assert bert.vocabulary[103] == "[MASK]"
+    assert tokenizer().mask_id is None
+
+
 def test_blips_tokens_follow_berts_vocabulary(bert: WordPiece) -> None:
     assert (bert.decode_id, bert.encode_id, bert.vocab_size) == (30522, 30523, 30524)
     assert (bert.pad_id, bert.start_id, bert.end_id) == (0, 101, 102)

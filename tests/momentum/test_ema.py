@@ -101,6 +101,21 @@ def test_the_average_is_the_closed_form(momentum: float, steps: int) -> None:
         torch.testing.assert_close(slow, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_image_tokens_that_the_towers_return_are_handed_on() -> None:
+    model, encoder = made()
+    assert encoder.keys(batch(), text()).image_embeds is None
+    embeds = torch.ones(3, 2, WIDTH)
+
+    class Wordy(Towers):
+        def forward(self, images: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+            return *super().forward(images, ids, mask), embeds
+
+    model.towers = Wordy()
+    keys = MomentumEncoder(model=model, queue_size=5).keys(batch(), text())
+    assert keys.image_embeds is embeds
+    assert keys.image_features.shape == (3, EMBED_DIM)
+
+
 def test_buffers_are_copied_when_the_average_moves() -> None:
     model, encoder = made()
     before = copy.deepcopy(encoder.twin.state_dict())

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from mmtk.api import HeadOutput, Loss, NegativeSampler
 from mmtk_blip.context import MedContext
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
-from mmtk_blip.text_transformer import first_token_replaced
 
 # Entropy of one matching pair to two that don't match: the loss of an answer that ignores its input.
 PRIOR_ENTROPY = math.log(3) - 2 / 3 * math.log(2)
 
 
 class ItmHead(nn.Module):
-    """Two-way classifier on the image-grounded encoder's [ENC] token.
+    """Two-way classifier on the first token of texts that see their images; its model can ``ground`` them.
 
     Args:
         text_width: width of the text transformer.
@@ -64,7 +63,4 @@ class ItmHead(nn.Module):
         ``images`` has as many rows as ``texts``, or a ``k``-th of them: each image then serves ``k``
         consecutive texts.
         """
-        model = texts.model
-        ids = first_token_replaced(texts.ids, model.tokenizer.encode_id)
-        states = model.text_transformer.ground(ids, texts.mask, images.keys_values("encoder"))
-        return self.classifier(states[:, 0])
+        return self.classifier(texts.model.ground(images, texts)[:, 0])

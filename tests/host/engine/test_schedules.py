@@ -54,6 +54,17 @@ def test_cosine_epochs_with_an_unfinished_last_epoch() -> None:
     assert CosineEpochs(floor=0.5)(20, 10, 25) == pytest.approx(0.5 + 0.5 * 0.25)
 
 
+def test_cosine_epochs_matches_albefs_pretraining_rates() -> None:
+    schedule, peak, per_epoch = CosineEpochs(floor=0.1, warmup_steps=2000, start=0.1), 1e-4, 27_000
+    total = 30 * per_epoch
+    assert peak * schedule(0, per_epoch, total) == pytest.approx(1e-5)
+    assert peak * schedule(1000, per_epoch, total) == pytest.approx(5.5e-5)
+    assert peak * schedule(2000, per_epoch, total) == pytest.approx(1e-4)
+    assert peak * schedule(per_epoch - 1, per_epoch, total) == pytest.approx(1e-4)
+    assert peak * schedule(15 * per_epoch, per_epoch, total) == pytest.approx(5.5e-5)
+    assert peak * schedule(total - 1, per_epoch, total) == pytest.approx(1.0246e-5, rel=1e-3)
+
+
 def test_constant() -> None:
     schedule = Constant(warmup_steps=4, start=0.5)
     assert [schedule(step, 2, 6) for step in range(6)] == [0.5, 0.625, 0.75, 0.875, 1.0, 1.0]
@@ -72,7 +83,9 @@ def test_constant() -> None:
             decay=st.floats(0.01, 1),
             floor=st.floats(0, 1),
         ),
-        st.builds(CosineEpochs, floor=st.floats(0, 1)),
+        st.builds(
+            CosineEpochs, floor=st.floats(0, 1), warmup_steps=st.integers(0, 50), start=st.floats(0, 1)
+        ),
         st.builds(Constant, warmup_steps=st.integers(0, 50), start=st.floats(0, 1)),
     ),
     per_epoch=st.integers(1, 40),
