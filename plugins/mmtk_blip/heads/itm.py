@@ -66,5 +66,8 @@ class ItmHead(nn.Module):
         """
         model = texts.model
         ids = first_token_replaced(texts.ids, model.tokenizer.encode_id)
-        states = model.text_transformer.ground(ids, texts.mask, images.keys_values("encoder"))
+        keys_values, image_of = images.shared_keys_values("encoder")
+        if image_of is not None:
+            image_of = image_of.repeat_interleave(len(texts) // len(images))
+        states = model.text_transformer.ground(ids, texts.mask, keys_values, image_of)
         return self.classifier(states[:, 0])
