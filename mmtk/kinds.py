@@ -132,7 +132,11 @@ class Model(Protocol):
 
 
 class ForwardContext(Protocol):
-    """What the heads of one step share. Each attribute is computed once, when a head first reads it."""
+    """What the heads share of one batch. Each attribute is computed once, when a head first reads it.
+
+    It may have a method ``release()``: the engine calls it after the backward pass, and what takes memory and
+    isn't needed for ``Momentum.after_step`` is then dropped.
+    """
 
     batch: Batch
     state: StepState
@@ -155,7 +159,11 @@ class ForwardContext(Protocol):
 
 
 class Head(Protocol):
-    """A training objective. Also an ``nn.Module``; built with ``model``."""
+    """A training objective. Also an ``nn.Module``; built with ``model``.
+
+    A step may accumulate several batches. They are weighted by their sizes, or by ``terms(context)``, an int,
+    where a head has this method: over how many terms of equal weight its loss will be the mean.
+    """
 
     def __call__(self, context: ForwardContext) -> HeadOutput: ...
 

@@ -97,18 +97,22 @@ class StepState:
         epoch: full passes done over the data, as a fraction (``step / steps_per_epoch``).
         total_steps: optimizer steps of the whole run.
         seed: the stage's seed.
+        part: which of the batches that the step accumulates; 0 is the first.
     """
 
     step: int
     epoch: float
     total_steps: int
     seed: int
+    part: int = 0
 
     def generator(self, name: str) -> torch.Generator:
-        """Return a CPU generator that depends on the seed, the step and ``name`` alone."""
+        """Return a CPU generator that depends on the seed, the step, its part and ``name`` alone."""
         import torch
 
-        return torch.Generator().manual_seed(stable_hash(self.seed, self.step, name))
+        # The first part draws as a step of one batch does.
+        part = (self.part,) if self.part else ()
+        return torch.Generator().manual_seed(stable_hash(self.seed, self.step, name, *part))
 
 
 class HeadOutput(NamedTuple):

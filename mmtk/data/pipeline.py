@@ -55,7 +55,7 @@ class TrainingData:
     is full. Only an epoch that is shorter than one batch gives a smaller one.
 
     Attributes:
-        steps_per_epoch: batches per epoch.
+        batches_per_epoch: batches per epoch.
         quarantine: what could not be used so far.
         accounts: where the samples of the latest epoch went.
     """
@@ -86,23 +86,23 @@ class TrainingData:
             raise DataError("no sources to train on")
         self._mixture = Mixture(sizes, seed)
         self._unusable: list[set[int]] = [set() for _ in sizes]
-        self.steps_per_epoch = max(1, len(self._mixture) // self.batch_size)
+        self.batches_per_epoch = max(1, len(self._mixture) // self.batch_size)
 
     def __len__(self) -> int:
         """Samples drawn per epoch, those of an incomplete last batch included."""
         return len(self._mixture)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield an epoch's batches from ``start_step`` on. Raises DataError if a source is all unusable."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield an epoch's batches from ``start`` on. Raises DataError if a source is all unusable."""
         draws = self._mixture.epoch(epoch)
-        end = min(len(draws), self.steps_per_epoch * self.batch_size)
-        first = min(start_step * self.batch_size, end)
+        end = min(len(draws), self.batches_per_epoch * self.batch_size)
+        first = min(start * self.batch_size, end)
         self.accounts = accounts = Accounts(offered=len(draws) - first, left_over=len(draws) - end)
 
         def make(step: int) -> tuple[Batch, int]:
             return self._batch(draws[step * self.batch_size : min((step + 1) * self.batch_size, end)], epoch)
 
-        for batch, replaced in ordered_map(make, range(start_step, self.steps_per_epoch), self.workers):
+        for batch, replaced in ordered_map(make, range(start, self.batches_per_epoch), self.workers):
             accounts.used += len(batch) - replaced
             accounts.quarantined += replaced
             yield batch

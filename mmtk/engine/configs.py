@@ -133,6 +133,10 @@ class TrainConfig:
     """turns gradients into steps"""
     schedule: Annotated[Blueprint[Schedule], Slot("schedule")] = node("warmup_cosine")
     """learning rate over time"""
+    accumulate: Annotated[int, Range(1, None)] = 1
+    """batches whose gradients make one optimizer step, for batches that don't fit into memory; queue, average
+    and temperature move once a step, and each loss is the mean over all its batches. Contrast and negatives
+    still see one batch (and the queue)"""
     max_steps: Annotated[int | None, Range(1, None)] = None
     """ends the run after so many optimizer steps, if that is before the last epoch's end"""
     clip_norm: Annotated[float | None, Range(0, None, low_open=True)] = None

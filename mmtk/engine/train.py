@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -83,19 +85,22 @@ class TrainStage:
             momentum = config.momentum.build(model=model)
             modules["momentum"] = momentum.to(context.device)
         optimizer = config.optimizer.build()(learner.named_parameters())
-        total_steps = config.epochs * data.steps_per_epoch
+        steps_per_epoch = math.ceil(data.batches_per_epoch / config.accumulate)
+        total_steps = config.epochs * steps_per_epoch
         trainer = Trainer(
             learner,
             momentum,
             optimizer,
             config.schedule.build(),
             seed=context.seed,
-            steps_per_epoch=data.steps_per_epoch,
+            steps_per_epoch=steps_per_epoch,
             total_steps=total_steps if config.max_steps is None else min(total_steps, config.max_steps),
             clip_norm=config.clip_norm,
         )
         resume = ResumeFolder(context.folder / "resume", modules, optimizer)
-        return _Job(trainer, data, resume, config.log_every, config.save_every, context.device)
+        return _Job(
+            trainer, data, resume, config.accumulate, config.log_every, config.save_every, context.device
+        )
 
 
 def _first_weights(init: Any) -> Iterator[tuple[str, WeightSource]]:
@@ -114,6 +119,7 @@ class _Job:
     trainer: Trainer
     data: TrainingData
     resume: ResumeFolder
+    accumulate: int
     log_every: int
     save_every: int | None
     device: str
@@ -127,11 +133,14 @@ def _plan(job: _Job) -> str:
     """Say how much there is to train, and on how much."""
     parameters = sum(p.numel() for p in job.trainer.learner.parameters() if p.requires_grad)
     steps, per_epoch = job.trainer.total_steps, job.trainer.steps_per_epoch
-    left_over = len(job.data) - per_epoch * job.data.batch_size
+    left_over = len(job.data) - job.data.batches_per_epoch * job.data.batch_size
     rest = f" ({left_over} left over)" if left_over > 0 else ""
+    batches, last = job.data.batches_per_epoch, job.data.batches_per_epoch % job.accumulate
+    short = f", the last one of {last}" if last else ""
+    each = f", {batches:,} batches by {job.accumulate} a step{short}" if job.accumulate > 1 else ""
     return (
         f"{parameters:,} parameters, {steps:,} steps: an epoch is {len(job.data):,} samples{rest} "
-        f"in {per_epoch:,} steps"
+        f"in {per_epoch:,} steps{each}"
     )
 
 
@@ -140,9 +149,9 @@ def _train(job: _Job, start: int, loggers: list[Logger], context: StageContext) 
     trainer, window = job.trainer, Window()
     watch = PriorWatch(chance_losses(trainer.learner.heads), trainer.steps_per_epoch)
     with display(context.name, trainer.total_steps, start, context.say) as shown:
-        for step, batch, waited in _batches(job.data, start, trainer.total_steps):
-            figures = trainer.step(batch.to(job.device), step)
-            window.add(figures, len(batch), waited)
+        for step, batches, waited in _batches(job, start):
+            figures = trainer.step([batch.to(job.device) for batch in batches], step)
+            window.add(figures, sum(map(len, batches)), waited)
             done = step + 1
             figures["epoch"] = done / trainer.steps_per_epoch
             shown.update(done, figures)
@@ -164,17 +173,21 @@ def _warn(watch: PriorWatch, figures: Mapping[str, float], shown: Display) -> No
         shown.say(warning)
 
 
-def _batches(data: TrainingData, start: int, total_steps: int) -> Iterator[tuple[int, Batch, float]]:
-    """Yield the steps from ``start`` on, each with its batch and the seconds it was waited for."""
+def _batches(job: _Job, start: int) -> Iterator[tuple[int, list[Batch], float]]:
+    """Yield the steps from ``start`` on, each with its batches and the seconds they were waited for.
+
+    The batches that are too few for a full last step of an epoch make a shorter one.
+    """
     step = start
-    while step < total_steps:
-        epoch, offset = divmod(step, data.steps_per_epoch)
-        with contextlib.closing(data.epoch(epoch, offset)) as batches:  # type: ignore[type-var]
+    while step < job.trainer.total_steps:
+        epoch, offset = divmod(step, job.trainer.steps_per_epoch)
+        data = job.data.epoch(epoch, offset * job.accumulate)
+        with contextlib.closing(data) as batches:  # type: ignore[type-var]
             asked = time.perf_counter()
-            for batch in batches:
-                yield step, batch, time.perf_counter() - asked
+            while gathered := list(itertools.islice(batches, job.accumulate)):
+                yield step, gathered, time.perf_counter() - asked
                 step += 1
-                if step == total_steps:
+                if step == job.trainer.total_steps:
                     return
                 asked = time.perf_counter()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +22,8 @@ class Trainer:
 
     A step's order: ``before_step`` of the model, the heads and the momentum encoder, where they have it; the
     forward context; the heads; the sum of their losses; backward; clipping; the optimizer; and ``after_step``
-    of the momentum encoder. Everything random in it depends on the seed and the step alone.
+    of the momentum encoder. From the context to backward, that is done for each batch of the step. Everything
+    random in it depends on the seed and the step alone.
 
     Args:
         learner: already on its device.
@@ -56,8 +59,11 @@ class Trainer:
         self._peaks = [group["lr"] for group in optimizer.param_groups]
         self._trained = [(name, p) for name, p in learner.named_parameters() if p.requires_grad]
 
-    def step(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one optimizer step on ``batch``, after ``step`` of them, and return its figures.
+    def step(self, batches: Sequence[Batch], step: int) -> dict[str, float]:
+        """Do one optimizer step on ``batches``, after ``step`` of them, and return its figures.
+
+        Batches are worked through one after the other. Each head's loss is the mean over the terms of all
+        batches together, as of one batch that holds them all.
 
         The figures: ``loss``, ``loss/HEAD``, ``HEAD/METRIC``, ``lr`` and ``gradient_norm`` (before clipping).
 
@@ -65,27 +71,53 @@ class Trainer:
             StageError: a loss or a gradient is not finite; the optimizer does not step.
         """
         state = StepState(step, step / self.steps_per_epoch, self.total_steps, self._seed)
-        torch.manual_seed(stable_hash(self._seed, step))
+        self._begin(state)
+        contexts = [
+            self.learner.model.context(batch, replace(state, part=part), self.momentum)
+            for part, batch in enumerate(batches)
+        ]
+        shares = self._shares(contexts)
+        figures: dict[str, float] = defaultdict(float)
+        for part, context in enumerate(contexts):
+            share = {name: parts[part] for name, parts in shares.items()}
+            for name, value in self._accumulate(context, share, step).items():
+                figures[name] += value
+        figures["gradient_norm"] = self._clip([key for batch in batches for key in batch.keys], step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # now, so that the next forward pass has the memory
+        if self.momentum is not None:
+            self.momentum.after_step(contexts)
+        return figures | {"lr": self.optimizer.param_groups[0]["lr"]}
+
+    def _begin(self, state: StepState) -> None:
+        """Seed the step, call ``before_step`` and set the rate."""
+        torch.manual_seed(stable_hash(self._seed, state.step))
         for part in self._parts():
             if hasattr(part, "before_step"):
                 part.before_step(state)
-        factor = self._schedule(step, self.steps_per_epoch, self.total_steps)
+        factor = self._schedule(state.step, self.steps_per_epoch, self.total_steps)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
 
-        context = self.learner.model.context(batch, state, self.momentum)
-        outputs: dict[str, HeadOutput] = {name: head(context) for name, head in self.learner.heads.items()}
-        loss = torch.stack([output.loss for output in outputs.values()]).sum()
-        figures = _figures(loss, outputs)
-        self._refuse_non_finite_losses(figures, batch, step)
+    def _shares(self, contexts: Sequence[Any]) -> dict[str, list[float]]:
+        """What part of each head's terms each context holds."""
+        shares = {}
+        for name, head in self.learner.heads.items():
+            count = getattr(head, "terms", None) or (lambda context: len(context.batch))
+            terms = [count(context) for context in contexts] if len(contexts) > 1 else [1]
+            shares[name] = [part / max(sum(terms), 1) for part in terms]
+        return shares
 
-        self.optimizer.zero_grad(set_to_none=True)
+    def _accumulate(self, context: Any, share: Mapping[str, float], step: int) -> dict[str, float]:
+        """Add a batch's gradients and return its part in the figures."""
+        outputs: dict[str, HeadOutput] = {name: head(context) for name, head in self.learner.heads.items()}
+        loss = torch.stack([share[name] * output.loss for name, output in outputs.items()]).sum()
+        figures = _figures(loss, outputs, share)
+        self._refuse_non_finite_losses(figures, context.batch.keys, step)
         loss.backward()
-        figures["gradient_norm"] = self._clip(batch, step)
-        self.optimizer.step()
-        if self.momentum is not None:
-            self.momentum.after_step([context])
-        return figures | {"lr": self.optimizer.param_groups[0]["lr"]}
+        if hasattr(context, "release"):
+            context.release()
+        return figures
 
     def _parts(self) -> Iterator[object]:
         yield self.learner.model
@@ -93,15 +125,13 @@ class Trainer:
         if self.momentum is not None:
             yield self.momentum
 
-    def _refuse_non_finite_losses(self, figures: Mapping[str, float], batch: Batch, step: int) -> None:
+    def _refuse_non_finite_losses(self, figures: Mapping[str, float], keys: Sequence[str], step: int) -> None:
         wrong = [name for name in self.learner.heads if not _is_finite(figures[f"loss/{name}"])]
         if wrong:
             losses = ", ".join(f"head '{name}' gave {figures[f'loss/{name}']}" for name in wrong)
-            raise StageError(
-                f"step {step + 1}: the loss is not finite: {losses}. {_HINT} {_batch_keys(batch)}"
-            )
+            raise StageError(f"step {step + 1}: the loss is not finite: {losses}. {_HINT} {_named(keys)}")
 
-    def _clip(self, batch: Batch, step: int) -> float:
+    def _clip(self, keys: Sequence[str], step: int) -> float:
         """Clip the gradient and return the norm it had."""
         gradients = [p.grad for _, p in self._trained if p.grad is not None]
         total = get_total_norm(gradients)
@@ -111,7 +141,7 @@ class Trainer:
             few = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
             raise StageError(
                 f"step {step + 1}: the gradient is not finite in {len(bad)} tensors ({few}). {_HINT} "
-                f"{_batch_keys(batch)}"
+                f"{_named(keys)}"
             )
         if self._clip_norm is not None:
             clip_grads_with_norm_([p for _, p in self._trained], self._clip_norm, total)
@@ -121,21 +151,22 @@ class Trainer:
 _HINT = "The step was not taken. A lower learning rate, a longer warm-up or clip_norm may help."
 
 
-def _batch_keys(batch: Batch) -> str:
-    more = f", … ({len(batch)} in all)" if len(batch) > 8 else ""
-    return f"The batch: {', '.join(batch.keys[:8])}{more}"
+def _named(keys: Sequence[str]) -> str:
+    more = f", … ({len(keys)} in all)" if len(keys) > 8 else ""
+    return f"The batch: {', '.join(keys[:8])}{more}"
 
 
 def _is_finite(value: float) -> bool:
     return abs(value) < float("inf")
 
 
-def _figures(loss: Tensor, outputs: Mapping[str, HeadOutput]) -> dict[str, float]:
+def _figures(loss: Tensor, outputs: Mapping[str, HeadOutput], share: Mapping[str, float]) -> dict[str, float]:
     """Read all figures from the device at once, because each reading waits for it."""
     tensors = {"loss": loss}
-    tensors |= {f"loss/{name}": output.loss for name, output in outputs.items()}
     for name, output in outputs.items():
-        tensors |= {f"{name}/{metric}": value for metric, value in output.metrics.items()}
+        named = {f"loss/{name}": output.loss}
+        named |= {f"{name}/{metric}": value for metric, value in output.metrics.items()}
+        tensors |= {key: share[name] * value.detach() for key, value in named.items()}
     values = torch.stack([tensor.detach().to(loss).reshape(()) for tensor in tensors.values()]).tolist()
     return dict(zip(tensors, values, strict=True))
 

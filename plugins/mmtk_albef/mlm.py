@@ -59,6 +59,10 @@ class MlmHead(nn.Module):
         accuracy = (logits.detach().argmax(1) == words).float().mean()
         return HeadOutput(self.weight * self.loss(logits, targets), {"accuracy": accuracy})
 
+    def terms(self, context: MedContext) -> int:
+        """How many tokens the loss is the mean over."""
+        return int(self.masked(context).chosen.sum())
+
     def masked(self, context: MedContext) -> Masked:
         """The batch's texts with words masked; the draw depends on seed, step and texts alone."""
         ids, mask, tokenizer = context.text.ids, context.text.mask, context.model.tokenizer

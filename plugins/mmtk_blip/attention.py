@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mmtk_blip.packing import Packing
+from mmtk_blip.packing import Layout, Packing
 
 LAYER_NORM_EPS = 1e-12
 
@@ -51,7 +51,7 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
-    def keys_values(self, source: Tensor, packing: Packing | None = None) -> KeysValues:
+    def keys_values(self, source: Tensor, packing: Layout | None = None) -> KeysValues:
         """``(rows, tokens, source_width)``, or ``(T, source_width)`` with ``packing``, to keys and values."""
         return KeysValues(self._rows(self.key(source), packing), self._rows(self.value(source), packing))
 
@@ -61,7 +61,7 @@ class Attention(nn.Module):
         source: KeysValues,
         mask: Tensor | None,
         causal: bool = False,
-        packing: Packing | None = None,
+        packing: Layout | None = None,
     ) -> Tensor:
         """Attend from ``states`` to ``source`` and return the normalised sum with the residual.
 
@@ -92,7 +92,7 @@ class Attention(nn.Module):
         mixed = mixed if packing is None else packing.pack(mixed)
         return self.norm(self.dropout(self.output(mixed)) + states)
 
-    def _rows(self, states: Tensor, packing: Packing | None) -> Tensor:
+    def _rows(self, states: Tensor, packing: Layout | None) -> Tensor:
         """``(R, L, D)``, or ``(T, D)`` with ``packing``, to ``(R, H, L, d)``."""
         rows = states if packing is None else packing.unpack(states)
         return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -132,7 +132,7 @@ class CrossAttention(Attention):
         self,
         states: Tensor,
         source: KeysValues,
-        packing: Packing | None = None,
+        packing: Layout | None = None,
         source_mask: Tensor | None = None,
     ) -> Tensor:
         """``(R, L, D)``, or ``(T, D)`` with ``packing``, to states of the same shape.

@@ -28,6 +28,11 @@ class MedContext:
         self.state = state
         self.momentum = momentum
 
+    def release(self) -> None:
+        """Drop the encodings and the similarities; the batch and the momentum keys stay."""
+        for name in ("image", "text", "similarities"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def image(self) -> ImageEncoding:
         return self.model.encode_images(self.batch.images)

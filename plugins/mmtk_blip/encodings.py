@@ -43,6 +43,13 @@ class ImageEncoding:
             self._keys_values[side] = self._compute_keys_values(side)
         return self._keys_values[side]
 
+    def shared_keys_values(self, side: Side) -> tuple[list[KeysValues], Tensor | None]:
+        """As ``keys_values``, but a selection gives all that it selects from, and which row each image has.
+
+        That saves a copy per layer. Where it selects from so many that most would be idle, it does copy.
+        """
+        return self.keys_values(side), None
+
     def select(self, index: Tensor) -> ImageEncoding:
         """The images at ``index`` ``(T,)`` int64, with repetitions.
 
@@ -73,6 +80,12 @@ class SelectedImages(ImageEncoding):
     @cached_property
     def features(self) -> Tensor:
         return self._parent.features.index_select(0, self._index)
+
+    def shared_keys_values(self, side: Side) -> tuple[list[KeysValues], Tensor | None]:
+        layers, rows = self._parent.shared_keys_values(side)
+        if len(layers[0].keys) > len(self):
+            return self.keys_values(side), None
+        return layers, self._index if rows is None else rows.index_select(0, self._index)
 
     def _compute_keys_values(self, side: Side) -> list[KeysValues]:
         return [layer.select(self._index) for layer in self._parent.keys_values(side)]

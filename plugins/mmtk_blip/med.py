@@ -104,7 +104,10 @@ class Med(nn.Module):
         ``images`` has as many rows as ``texts``, or a ``k``-th of them for ``k`` consecutive texts an image.
         """
         ids = first_token_replaced(texts.ids, self.tokenizer.encode_id)
-        return self.text_transformer.ground(ids, texts.mask, images.keys_values("encoder"))
+        keys_values, image_of = images.shared_keys_values("encoder")
+        if image_of is not None:
+            image_of = image_of.repeat_interleave(len(texts) // len(images))
+        return self.text_transformer.ground(ids, texts.mask, keys_values, image_of)
 
     def image_features(self, embeds: Tensor) -> Tensor:
         """Image tokens ``(B, N, D)`` to unit-norm features ``(B, E)`` of the first token."""

@@ -152,14 +152,25 @@ class TextTransformer(nn.Module):
         """Text-only mode: ids ``(R, L)`` int64 and mask ``(R, L)`` bool to states ``(R, L, D)``."""
         return self.text_encoder()(ids, mask)
 
-    def ground(self, ids: Tensor, mask: Tensor, image: Sequence[KeysValues]) -> Tensor:
-        """Image-grounded encoder: as ``encode``, with cross-attention to ``image``, which has ``R`` rows."""
+    def ground(
+        self, ids: Tensor, mask: Tensor, image: Sequence[KeysValues], image_of: Tensor | None = None
+    ) -> Tensor:
+        """Image-grounded encoder: as ``encode``, with cross-attention to ``image``.
+
+        Args:
+            ids: ``(R, L)`` int64.
+            mask: ``(R, L)`` bool.
+            image: per layer keys and values with ``R`` rows, or with ``R / k`` rows for ``k`` consecutive
+                texts an image, or with any number of rows of which ``image_of`` names one for each text.
+            image_of: ``(R,)`` int64.
+        """
         packing = Packing(mask)
+        layout = packing if image_of is None else packing.by_image(image_of, len(image[0].keys))
         states = packing.pack(self.embeddings(ids))
         blocks = zip(self.self_attention, self.cross_attention, self.feed_forward, image, strict=True)
         for attention, cross_attention, feed_forward, keys_values in blocks:
             states, _ = attention(states, packing)
-            states = feed_forward(cross_attention(states, keys_values, packing))
+            states = feed_forward(cross_attention(states, keys_values, layout))
         return packing.unpack(states)
 
     def decode(

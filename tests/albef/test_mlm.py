@@ -123,3 +123,10 @@ def test_matching_keeps_the_first_token_and_the_text_states() -> None:
     states = bert.encode(context.text.ids, context.text.mask)
     fused = bert.fuse(states, context.text.mask, bert.image_keys_values(context.image.embeds))
     torch.testing.assert_close(logits, head.classifier(fused[:, 0]))
+
+
+def test_an_accumulated_step_counts_masked_words_and_not_batches() -> None:
+    learner = tiny_learner().eval()
+    head = learner.heads["mlm"]
+    context = learner.model.context(batch(), state())
+    assert head.terms(context) == int(head.masked(context).chosen.sum()) > 0

@@ -53,6 +53,13 @@ def test_names() -> None:
         "loss/cross_entropy",
         "loss/label_smoothing",
         "stage/train_wordpiece",
+        "weights/blip",
+        "weights/timm",
+        "weights/bert",
+        "importer/blip",
+        "importer/transformers",
+        "exporter/blip",
+        "exporter/transformers",
     }
     assert all(component.summary for component in COMPONENTS.values())
 

@@ -60,3 +60,30 @@ def test_the_decoder_gives_real_tokens_the_same_states_with_and_without_a_mask()
     image = transformer.image_keys_values(torch.randn(3, 3, 24), "decoder")
     padded, packed = (transformer.decode(ids, image, mask=given).states for given in (None, mask))
     torch.testing.assert_close(packed[mask], padded[mask])
+
+
+@given(LENGTHS, st.randoms(use_true_random=False))
+def test_rows_by_image_hold_the_same_tokens(lengths: list[int], random) -> None:
+    mask = right_padded(lengths)
+    packing = Packing(mask)
+    image_of = torch.tensor([random.randrange(3) for _ in lengths])
+    layout = packing.by_image(image_of, 3)
+    tokens = torch.arange(1.0, sum(lengths) + 1)[:, None]
+    rows = layout.unpack(tokens)
+    texts = tokens.flatten().split(lengths)
+    for image in range(3):
+        own = torch.cat([tokens.new_zeros(0), *(texts[row] for row in (image_of == image).nonzero())])
+        assert rows[image].flatten().tolist() == own.tolist() + [0] * (rows.shape[1] - len(own))
+    assert torch.equal(layout.pack(rows), tokens)
+
+
+def test_reading_images_in_any_order_equals_repeating_them() -> None:
+    torch.manual_seed(0)
+    transformer = tiny_transformer()
+    mask = right_padded([2, 5, 1, 3, 4])
+    ids, image_of = torch.randint(4, 20, mask.shape), torch.tensor([2, 0, 2, 2, 0])
+    image = transformer.image_keys_values(torch.randn(3, 3, 24), "encoder")
+    repeated = [layer.select(image_of) for layer in image]
+    torch.testing.assert_close(
+        transformer.ground(ids, mask, image, image_of), transformer.ground(ids, mask, repeated)
+    )

@@ -56,6 +56,10 @@ class LmHead(nn.Module):
         accuracy = (logits.detach().argmax(1) == targets).float().mean()
         return HeadOutput(self.weight * self.loss(logits, targets), {"accuracy": accuracy})
 
+    def terms(self, context: MedContext) -> int:
+        """How many tokens the loss is the mean over."""
+        return int(self.predicted(context.text.ids, context.text.mask).sum())
+
     def predicted(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Which of the tokens after the first count: ``(B, L)`` ids and mask to ``(B, L - 1)`` bool."""
         counted = mask[:, 1:].clone()

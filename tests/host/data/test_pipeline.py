@@ -56,7 +56,7 @@ def reader(count: int, bad: set[int] = frozenset(), prefix: str = "") -> ListRea
 def test_a_batch() -> None:
     data = TrainingData(training_config({"web": (reader(9), 1.0)}), seed=0)
     batches = list(data.epoch(0))
-    assert data.steps_per_epoch == len(batches) == 2
+    assert data.batches_per_epoch == len(batches) == 2
     assert len(data) == 9
     for batch in batches:
         assert batch.images.shape == (4, 3, 12, 12)
@@ -155,7 +155,7 @@ def test_the_accounts_of_an_epoch_add_up(
     accounts = data.accounts
     assert accounts.offered == accounts.used + accounts.quarantined + accounts.left_over == len(data)
     assert accounts.used + accounts.quarantined == sum(len(batch) for batch in batches)
-    assert len(batches) == data.steps_per_epoch
+    assert len(batches) == data.batches_per_epoch
     sizes = {len(batch) for batch in batches}
     assert sizes == ({batch_size} if len(data) >= batch_size else {len(data)})
     assert accounts.left_over < batch_size

@@ -42,18 +42,18 @@ def test_nothing_saved(tmp_path: Path) -> None:
 def test_resumed_training_repeats_every_bit(tmp_path: Path) -> None:
     through, resume = set_up(tmp_path / "resume")
     for step in range(12):
-        through.step(batch(value=0.1 * step), step)
+        through.step([batch(value=0.1 * step)], step)
         if step == 4:
             resume.save(5, QUARANTINED)
 
     resumed, resume = set_up(tmp_path / "resume")
-    resumed.step(batch(value=9.0), 0)  # spoils weights and moments before the state is loaded over them
+    resumed.step([batch(value=9.0)], 0)  # spoils weights and moments before the state is loaded over them
     point = resume.load()
     assert point is not None
     assert point.step == 5
     assert point.quarantined == QUARANTINED
     for step in range(5, 12):
-        resumed.step(batch(value=0.1 * step), step)
+        resumed.step([batch(value=0.1 * step)], step)
 
     expected = tensors(through)
     assert all(torch.equal(expected[name], tensor) for name, tensor in tensors(resumed).items())

@@ -16,6 +16,7 @@ import torch
 from mmtk.data.configs import SourceConfig
 from mmtk.engine.resume import ResumeFolder
 from mmtk.engine.train import TrainStage
+from mmtk.engine.trainer import Trainer
 from mmtk.engine.weights import read_weights
 from mmtk.errors import CheckpointError, StageError
 from mmtk.registry import Registry
@@ -309,3 +310,38 @@ def test_kill_9_and_resume_give_the_same_bits(tmp_path: Path) -> None:
     run(tmp_path / "through", epochs=20, save_every=3)
     assert same(weights(killed), weights(tmp_path / "through"))
     assert without_times(metrics(killed)) == without_times(metrics(tmp_path / "through"))
+
+
+ACCUMULATED = (
+    "41 parameters, 6 steps: an epoch is 24 samples in 2 steps, 4 batches by 3 a step, the last one of 1"
+)
+
+
+def test_accumulation_ends_an_epoch_with_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[list[int]] = []
+    step = Trainer.step
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Trainer,
+            "step",
+            lambda self, batches, number: sizes.append([*map(len, batches)]) or step(self, batches, number),
+        )
+        assert run(tmp_path, accumulate=3) == [ACCUMULATED]
+    assert sizes == [[6, 6, 6], [6]] * 3
+    assert [line["epoch"] for line in metrics(tmp_path)] == [1.0, 1.5, 2.0, 3.0]
+
+
+def test_accumulating_run_that_was_killed_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "through", accumulate=3, save_every=3)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 8 + 4)  # in the second batch of the second epoch's last step
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", accumulate=3, save_every=3)
+    said = run(tmp_path / "killed", accumulate=3, save_every=3)
+    assert said == [ACCUMULATED, "going on after step 4 of 6"]
+    assert same(weights(tmp_path / "through"), weights(tmp_path / "killed"))
+    assert without_times(metrics(tmp_path / "killed")) == without_times(metrics(tmp_path / "through"))

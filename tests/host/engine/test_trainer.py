@@ -54,7 +54,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_figures_of_a_step() -> None:
-    figures = trainer().step(batch(), 0)
+    figures = trainer().step([batch()], 0)
     assert set(figures) == {"loss", "loss/naming", "loss/noisy", "naming/accuracy", "gradient_norm", "lr"}
     assert figures["loss"] == pytest.approx(figures["loss/naming"] + figures["loss/noisy"])
     assert 0 <= figures["naming/accuracy"] <= 1
@@ -64,7 +64,7 @@ def test_figures_of_a_step() -> None:
 
 def test_loss_goes_down() -> None:
     trained = trainer(schedule=lambda *_: 0.2)
-    losses = [trained.step(batch(), step)["loss/naming"] for step in range(60)]
+    losses = [trained.step([batch()], step)["loss/naming"] for step in range(60)]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -72,7 +72,7 @@ def test_order_of_hooks_and_shared_context() -> None:
     trained = trainer()
     contexts: list[Any] = []
     trained.learner.heads["naming"].register_forward_hook(lambda _m, args, _o: contexts.append(args[0]))
-    trained.step(batch(), 5)
+    trained.step([batch()], 5)
     assert trained.learner.model.steps_begun == [5]
     assert trained.momentum.calls == ["before 5", "after 1"]
     assert contexts[0].reads == ["image"]  # two heads and the momentum queue read it; it was computed once
@@ -85,7 +85,7 @@ def test_momentum_moves_before_the_optimizer() -> None:
     online = trained.learner.model.image.weight.detach().clone()
     with torch.no_grad():
         trained.momentum.twin.weight.zero_()
-    trained.step(batch(), 0)
+    trained.step([batch()], 0)
     torch.testing.assert_close(trained.momentum.twin.weight, 0.1 * online)
     assert not torch.equal(trained.learner.model.image.weight, online)
 
@@ -98,19 +98,19 @@ def test_model_hook_runs_before_the_forward_pass() -> None:
     trained.learner.heads["naming"].register_forward_hook(
         lambda _m, args, _o: seen.append(args[0].model.temperature.item())
     )
-    trained.step(batch(), 0)
+    trained.step([batch()], 0)
     assert seen == [0.5]
 
 
 def test_step_depends_on_seed_and_step_alone() -> None:
     one, other = trainer(dropout=0.5), trainer(dropout=0.5)
-    one.step(batch(), 0)
+    one.step([batch()], 0)
     torch.rand(7)  # somebody else draws from the global generator
-    other.step(batch(), 0)
+    other.step([batch()], 0)
     assert same(state_of(one.learner), state_of(other.learner))
 
     changed = trainer(dropout=0.5)
-    changed.step(batch(), 1)
+    changed.step([batch()], 1)
     assert not same(state_of(one.learner), state_of(changed.learner))
 
 
@@ -119,7 +119,7 @@ def test_schedule_scales_each_groups_peak() -> None:
     trained.optimizer.param_groups[0]["lr"] = (
         123.0  # what a loaded state would hold; the peak was taken before
     )
-    assert [trained.step(batch(), step)["lr"] for step in (0, 1, 2, 4)] == pytest.approx(
+    assert [trained.step([batch()], step)["lr"] for step in (0, 1, 2, 4)] == pytest.approx(
         [0.0, 0.125, 0.25, 0.5]
     )
 
@@ -127,7 +127,7 @@ def test_schedule_scales_each_groups_peak() -> None:
 def test_clipping_shortens_the_gradient_and_reports_its_length() -> None:
     free, clipped = trainer(), trainer(clip_norm=0.01)
     before = state_of(free.learner)
-    norms = free.step(batch(), 0)["gradient_norm"], clipped.step(batch(), 0)["gradient_norm"]
+    norms = free.step([batch()], 0)["gradient_norm"], clipped.step([batch()], 0)["gradient_norm"]
     assert norms[0] == norms[1] > 0.01
 
     def moved(trained: Trainer) -> float:
@@ -143,8 +143,8 @@ def test_clipping_shortens_the_gradient_and_reports_its_length() -> None:
 
 def test_loose_clip_norm_changes_nothing() -> None:
     free, clipped = trainer(), trainer(clip_norm=1e6)
-    free.step(batch(), 0)
-    clipped.step(batch(), 0)
+    free.step([batch()], 0)
+    clipped.step([batch()], 0)
     assert same(state_of(free.learner), state_of(clipped.learner))
 
 
@@ -155,7 +155,7 @@ def test_non_finite_step_is_not_taken(in_gradient: bool) -> None:
     trained = trainer(heads={"naming": NamingHead(model=model), "bad": Broken(in_gradient=in_gradient)})
     before = state_of(trained.learner)
     with pytest.raises(StageError) as caught:
-        trained.step(batch(10), 6)
+        trained.step([batch(10)], 6)
     message = str(caught.value)
     assert message.startswith("step 7: ")
     assert ("heads.bad.weight" if in_gradient else "head 'bad' gave nan") in message
@@ -167,14 +167,14 @@ def test_non_finite_step_is_not_taken(in_gradient: bool) -> None:
 
 
 def test_no_momentum_encoder() -> None:
-    assert trainer(momentum=False).step(batch(), 0)["loss"] > 0
+    assert trainer(momentum=False).step([batch()], 0)["loss"] > 0
 
 
 def test_frozen_parameters_get_no_gradient() -> None:
     trained = trainer()
     trained.learner.model.image.requires_grad_(False)
     before = trained.learner.model.image.weight.clone()
-    trained.step(batch(), 0)
+    trained.step([batch()], 0)
     assert torch.equal(trained.learner.model.image.weight, before)
     assert trained.learner.model.image.weight.grad is None
 
