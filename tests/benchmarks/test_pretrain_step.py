@@ -11,7 +11,7 @@ from benchmarks.step_sizes import TINY
 
 @pytest.fixture(scope="module")
 def sides() -> list[Measured]:
-    return [measure(side, TINY, steps=1, device="cpu", compiled=False) for side in SIDES]
+    return [measure(side, TINY, steps=1, device="cpu") for side in SIDES]
 
 
 def test_both_sides_lose_the_same_in_two_steps(sides: list[Measured]) -> None:
