@@ -10,7 +10,7 @@ help:
 	@echo 'make demo      set up, run recipes/quickstart.yaml and say where its report is'
 	@echo 'make test      set up and run the fast tests'
 	@echo 'make test-all  the slow tests too'
-	@echo 'make gpu       the tests that need a CUDA device'
+	@echo 'make gpu       the tests that need a CUDA device, then the benchmarks on it'
 	@echo 'make check     linter, formatter and type checker'
 	@echo 'make format    let the linter and the formatter rewrite the code'
 	@echo 'make results   the table of the README: recipes/emoji.yaml over three seeds'
@@ -42,6 +42,7 @@ test-all: $(STAMP)
 
 gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m benchmarks.pretrain_step --device cuda --steps 20
 
 check: $(STAMP)
 	$(BIN)/ruff check .

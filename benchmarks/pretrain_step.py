@@ -57,10 +57,10 @@ class Measured:
         return statistics.median(self.seconds)
 
 
-def measure(side: str, sizes: Sizes, *, steps: int, device: str, compiled: bool) -> Measured:
+def measure(side: str, sizes: Sizes, *, steps: int, device: str) -> Measured:
     """Measure one side in this process."""
     inputs = Inputs(sizes, device)
-    trained = Ours(inputs, compiled=compiled) if side == "mmtk" else Plain(inputs)
+    trained = Ours(inputs) if side == "mmtk" else Plain(inputs)
     losses = [trained.step(0)]
     trained.optimizer.zero_grad(set_to_none=True)
     before = _settled_memory(device)
@@ -214,9 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.side is not None:
-        measured = measure(
-            options.side, sizes, steps=options.steps, device=options.device, compiled=options.compile
-        )
+        measured = measure(options.side, sizes, steps=options.steps, device=options.device)
         print(json.dumps(asdict(measured)))
         return 0
     passed_on = list(sys.argv[1:] if arguments is None else arguments)
@@ -253,7 +251,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each side (default: 5)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
-    parser.add_argument("--compile", action="store_true", help="compile mmtk's side")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--side", choices=SIDES, help="measure one side in this process and print its figures"

@@ -109,14 +109,12 @@ def build_learner(inputs: Inputs) -> Learner:
 class Ours:
     """mmtk's ``Trainer``."""
 
-    def __init__(self, inputs: Inputs, *, compiled: bool = False) -> None:
+    def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
         learner = build_learner(inputs)
         momentum = MomentumEncoder(model=learner.model, queue_size=inputs.sizes.queue).to(inputs.device)
         ids = -1 - torch.arange(inputs.sizes.queue)
         momentum.queue.push(*inputs.queue, ids, ids)
-        if compiled:
-            learner.compile_parts()
         self.optimizer = AdamW(lr=LR, weight_decay=WEIGHT_DECAY)(learner.named_parameters())
         self._trainer = Trainer(
             learner, momentum, self.optimizer, Constant(), seed=0, steps_per_epoch=1, total_steps=10**6

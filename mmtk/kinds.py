@@ -223,10 +223,10 @@ class NegativeSampler(Protocol):
         """Draw one negative per row.
 
         Args:
-            text_to_image: ``(B, B)`` logits within the batch, detached.
-            image_to_text: ``(B, B)``, likewise.
-            matching: ``(B, B)`` bool, symmetric with a true diagonal; marked pairs are no negatives of each
-                other.
+            text_to_image: ``(B, K)`` logits, detached: ``K = B`` within the batch, more with other ranks'
+                batches behind it. Row ``i`` and column ``i`` are one pair.
+            image_to_text: ``(B, K)``, likewise.
+            matching: ``(B, K)`` bool with a true diagonal; marked pairs are no negatives of each other.
             generator: CPU generator; equal generators give equal draws.
         """
 

@@ -143,7 +143,7 @@ class Similarities(NamedTuple):
 
 
 class Negatives(NamedTuple):
-    """Hard negatives within a batch: indices into it, ``(B,)`` int64 each."""
+    """Hard negatives of a batch: columns of the logits they were drawn by, ``(B,)`` int64 each."""
 
     image_for_text: Tensor
     text_for_image: Tensor

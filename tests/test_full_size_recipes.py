@@ -176,8 +176,12 @@ def test_learning_rates_are_the_papers(name: str, data: Data, registry: Registry
 
 FIGURES = {
     "blip_base": {"pretrain": {"epochs": 20, "momentum.momentum": 0.995, "momentum.queue_size": 57600}},
-    "finetune/retrieval_coco": {"finetune": {"data.batch_size": 32}},
+    "finetune/retrieval_coco": {
+        "finetune": {"heads.itm.negatives_from": "all_ranks", "data.batch_size": 32},
+        "evaluate": {"metrics.retrieval.k": 256},
+    },
     "finetune/retrieval_flickr": {
+        "finetune": {"heads.itm.negatives_from": "rank"},
         "evaluate": {"metrics.retrieval.k": 128},
     },
 }

@@ -20,6 +20,7 @@ PUBLIC = {
     "mmtk.api",
     "mmtk.config",
     "mmtk.data",
+    "mmtk.distributed",
     "mmtk.engine",
     "mmtk.errors",
     "mmtk.hookspecs",

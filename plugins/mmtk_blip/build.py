@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
 from mmtk.api import Blueprint, Loss, Model, NegativeSampler, RecipeError, Tokenizer
@@ -73,10 +75,21 @@ def itc(*, loss: Blueprint[Loss], alpha: float, ramp_epochs: float, weight: floa
 
 
 def itm(
-    *, loss: Blueprint[Loss], negatives: Blueprint[NegativeSampler], weight: float, model: Med
+    *,
+    loss: Blueprint[Loss],
+    negatives: Blueprint[NegativeSampler],
+    negatives_from: Literal["rank", "all_ranks"],
+    weight: float,
+    model: Med,
 ) -> ItmHead:
     """Build the ITM head for the width of ``model``'s text transformer."""
-    return ItmHead(text_width=model.text_width, loss=loss.build(), negatives=negatives.build(), weight=weight)
+    return ItmHead(
+        text_width=model.text_width,
+        loss=loss.build(),
+        negatives=negatives.build(),
+        negatives_from=negatives_from,
+        weight=weight,
+    )
 
 
 def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Med) -> LmHead:

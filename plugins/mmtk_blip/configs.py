@@ -201,6 +201,9 @@ class ItmConfig:
     """Of two-way logits and classes."""
     negatives: Annotated[Blueprint[NegativeSampler], Slot("negatives")] = node("itc_weighted")
     """Draws one negative image a text and one negative text an image."""
+    negatives_from: Literal["rank", "all_ranks"] = "rank"
+    """Where negatives come from: the rank's own batch, or the batches of all ranks, by the similarity of
+    online features (as BLIP fine-tunes for retrieval on COCO)."""
     weight: Weight = 1.0
     """Factor on the loss."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mmtk.api import Batch, ForwardContext, Model, MomentumKeys, StepState, TextEncoding
+from mmtk.distributed.collectives import gather
 from mmtk_momentum.queue import FeatureQueue
 
 
@@ -57,11 +58,15 @@ class MomentumEncoder(nn.Module):
 
     @torch.no_grad()
     def after_step(self, contexts: Sequence[ForwardContext]) -> None:
-        """Push the features of the step's batches, in order."""
+        """Push the features of the step's batches in order, those of all ranks in the order of the ranks.
+
+        So the queues of all ranks stay equal.
+        """
         if self.queue.size == 0:
             return
         for context in contexts:
             keys = context.momentum_keys
             assert keys is not None, "the context was made without this momentum encoder"
             batch = context.batch
-            self.queue.push(keys.image_features, keys.text_features, batch.image_ids, batch.text_ids)
+            own = (keys.image_features, keys.text_features, batch.image_ids, batch.text_ids)
+            self.queue.push(*map(gather, own))

@@ -17,14 +17,14 @@ def drawable(matching: Tensor) -> Tensor:
     """Say which pairs each row may draw: those that don't match it, or else any other pair, or else itself.
 
     Args:
-        matching: ``(B, B)`` bool with a true diagonal.
+        matching: ``(B, K)`` bool with a true diagonal.
 
     Returns:
-        ``(B, B)`` bool with at least one true entry per row.
+        ``(B, K)`` bool with at least one true entry per row.
     """
     negative = matching.logical_not()
-    own = torch.eye(len(matching), dtype=torch.bool, device=matching.device)
-    last_resort = own.logical_not() if len(matching) > 1 else own
+    own = torch.eye(*matching.shape, dtype=torch.bool, device=matching.device)
+    last_resort = own.logical_not() if matching.shape[1] > 1 else own
     return torch.where(negative.any(1, keepdim=True), negative, last_resort)
 
 
@@ -32,8 +32,8 @@ def draw(text_to_image: Tensor, image_to_text: Tensor, generator: torch.Generato
     """Draw one column per row, both directions in one call.
 
     Args:
-        text_to_image: ``(B, B)`` weights, not negative, of each text's images; no row is zero.
-        image_to_text: ``(B, B)`` weights of each image's texts.
+        text_to_image: ``(B, K)`` weights, not negative, of each text's images; no row is zero.
+        image_to_text: ``(B, K)`` weights of each image's texts.
         generator: CPU generator.
     """
     weights = torch.cat((text_to_image, image_to_text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from mmtk.api import HeadOutput, Loss, NegativeSampler
 from mmtk_blip.context import MedContext
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
+from mmtk_blip.ranks import AllRanks
 
 # Entropy of one matching pair to two that don't match: the loss of an answer that ignores its input.
 PRIOR_ENTROPY = math.log(3) - 2 / 3 * math.log(2)
@@ -22,6 +24,7 @@ class ItmHead(nn.Module):
         text_width: width of the text transformer.
         loss: of logits ``(3B, 2)`` and classes ``(3B,)``.
         negatives: draws one negative image for each text and one negative text for each image.
+        negatives_from: whether they come from the rank's own batch or from those of all ranks.
         weight: factor on the loss.
 
     Attributes:
@@ -29,33 +32,66 @@ class ItmHead(nn.Module):
     """
 
     def __init__(
-        self, *, text_width: int, loss: Loss, negatives: NegativeSampler, weight: float = 1.0
+        self,
+        *,
+        text_width: int,
+        loss: Loss,
+        negatives: NegativeSampler,
+        negatives_from: Literal["rank", "all_ranks"] = "rank",
+        weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.classifier = nn.Linear(text_width, 2)
         self.loss = loss
         self.negatives = negatives
+        self.negatives_from = negatives_from
         self.weight = weight
         self.chance_loss = weight * PRIOR_ENTROPY
 
     def forward(self, context: MedContext) -> HeadOutput:
         """Loss over the pairs, each text with its negative image, each image with its negative text."""
-        batch, similarities = context.batch, context.similarities
-        count = len(batch)
+        count = len(context.batch)
+        of_rank = self.negatives_from == "rank"
+        logits = self._within_batch(context) if of_rank else self._across_ranks(context)
+        classes = torch.zeros(3 * count, dtype=torch.long, device=logits.device)
+        classes[:count] = 1
+        accuracy = (logits.detach().argmax(1) == classes).float().mean()
+        return HeadOutput(self.weight * self.loss(logits, classes), {"accuracy": accuracy})
+
+    def _within_batch(self, context: MedContext) -> Tensor:
+        """``(3B, 2)`` logits: the pairs, the texts with negative images, the images with negative texts."""
+        similarities, count = context.similarities, len(context.batch)
         drawn = self.negatives(
             similarities.text_to_image[:, :count].detach(),
             similarities.image_to_text[:, :count].detach(),
             similarities.matching[:, :count],
             context.state.generator("itm/negatives"),
         )
-        own = torch.arange(count, device=batch.image_ids.device)
+        own = torch.arange(count, device=context.batch.image_ids.device)
         images = context.image.select(torch.cat((own, drawn.image_for_text, own)))
         texts = context.text.select(torch.cat((own, own, drawn.text_for_image)))
-        logits = self.match_logits(images, texts)
-        classes = torch.zeros(3 * count, dtype=torch.long, device=logits.device)
-        classes[:count] = 1
-        accuracy = (logits.detach().argmax(1) == classes).float().mean()
-        return HeadOutput(self.weight * self.loss(logits, classes), {"accuracy": accuracy})
+        return self.match_logits(images, texts)
+
+    def _across_ranks(self, context: MedContext) -> Tensor:
+        """As ``_within_batch``, but images with negative texts come before texts with negative images.
+
+        Similarities are those of the online features of all ranks, as in BLIP's fine-tuning for retrieval.
+        Gradients reach a negative image on the rank that it comes from.
+        """
+        model, count = context.model, len(context.batch)
+        pairs = AllRanks(context.image, context.text, context.batch)
+        drawn = self.negatives(
+            context.text.features.detach() @ pairs.image_features.t() / model.temperature.detach(),
+            context.image.features.detach() @ pairs.text_features.t() / model.temperature.detach(),
+            pairs.matching(context.batch, same_text=model.same_text_matches),
+            context.state.generator("itm/negatives"),
+        )
+        own = torch.arange(count, device=context.batch.image_ids.device)
+        with_own_images = self.match_logits(
+            context.image.select(torch.cat((own, own))), pairs.texts(torch.cat((own, drawn.text_for_image)))
+        )
+        with_other_images = self.match_logits(pairs.images(drawn.image_for_text), pairs.texts(own))
+        return torch.cat((with_own_images, with_other_images))
 
     def match_logits(self, images: ImageEncoding, texts: TextEncoding) -> Tensor:
         """``(T, 2)`` logits of [no match, match], pair by pair.

@@ -1,0 +1,85 @@
+"""Tensors of all ranks, for components that look beyond their own batch.
+
+Without a process group there is one rank, and everything here is the identity. The ranks may hold different
+numbers of rows, as in a short last batch, but must agree on the other dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """The number of ranks."""
+    return dist.get_world_size() if _grouped() else 1
+
+
+def rank() -> int:
+    """This process's rank, from 0."""
+    return dist.get_rank() if _grouped() else 0
+
+
+def row_counts(tensor: Tensor) -> list[int]:
+    """How many rows each rank's ``tensor`` has. Every rank must call it."""
+    if world_size() == 1:
+        return [len(tensor)]
+    count = torch.tensor([len(tensor)], device=tensor.device)
+    counts = [torch.empty_like(count) for _ in range(world_size())]
+    dist.all_gather(counts, count)
+    return torch.cat(counts).tolist()
+
+
+@torch.no_grad()
+def gather(tensor: Tensor) -> Tensor:
+    """The rows of all ranks in the order of the ranks, without gradient. Every rank must call it.
+
+    Args:
+        tensor: ``(B, …)`` of any dtype; ``B`` may differ from rank to rank.
+
+    Returns:
+        ``(sum of all B, …)``.
+    """
+    return tensor.detach() if world_size() == 1 else _gather(tensor, row_counts(tensor))
+
+
+def gather_with_grad(tensor: Tensor) -> Tensor:
+    """As ``gather``; each rank's rows then get the sum of the gradients that all ranks have for them.
+
+    Every rank must also run the backward pass through it.
+    """
+    if world_size() == 1:
+        return tensor
+    gathered: Tensor = _GatherWithGrad.apply(tensor)
+    return gathered
+
+
+class _GatherWithGrad(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.counts = row_counts(tensor)
+        return _gather(tensor, ctx.counts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.split(ctx.counts)[rank()]
+
+
+def _gather(tensor: Tensor, counts: list[int]) -> Tensor:
+    if tensor.dtype == torch.bool:  # which not every backend takes
+        return _gather(tensor.view(torch.uint8), counts).view(torch.bool)
+    # Collectives want equal shapes: shorter ranks are filled up to the longest.
+    padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    rows = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(rows, padded)
+    return torch.cat([each[:count] for each, count in zip(rows, counts, strict=True)])
+
+
+def _grouped() -> bool:
+    return dist.is_available() and dist.is_initialized()
