@@ -176,18 +176,21 @@ class Decoding:
     """How to write a caption.
 
     Attributes:
-        method: ``beam`` (``beams`` 1 is greedy) or ``nucleus``.
+        method: ``beam`` (``beams`` 1 is greedy) or ``nucleus``, which draws each token; with ``top_p`` 1 and
+            ``top_k`` that is plain top-k sampling.
         beams: width of the beam.
+        top_k: nucleus sampling draws from this many of the likeliest tokens at most, before ``top_p``.
         top_p: probability mass that nucleus sampling draws from.
         min_length: least number of tokens, prompt included.
         max_length: greatest number of tokens, prompt included.
         prompt: words every caption starts with; cut off from the result.
         repetition_penalty: logits of tokens already written are divided by it (multiplied where negative).
-        temperature: logits are divided by it before nucleus sampling.
+        temperature: nucleus sampling divides logits by it, before ``top_k`` and ``top_p``.
     """
 
     method: Literal["beam", "nucleus"] = "beam"
     beams: Annotated[int, Range(1)] = 3
+    top_k: Annotated[int, Range(1)] | None = None
     top_p: Annotated[float, Range(0, 1, low_open=True)] = 0.9
     min_length: Annotated[int, Range(0)] = 5
     max_length: Annotated[int, Range(1)] = 20

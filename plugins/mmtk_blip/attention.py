@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -99,30 +98,18 @@ class Attention(nn.Module):
 
 
 class SelfAttention(Attention):
-    """Attention of a text to itself, with a cache for decoding one token at a time."""
+    """Attention of a text to itself."""
 
-    def forward(
-        self,
-        states: Tensor,
-        packing: Packing | None = None,
-        causal: bool = False,
-        past: KeysValues | None = None,
-    ) -> tuple[Tensor, KeysValues]:
-        """Return the new states and the keys and values of ``past`` and ``states`` together.
+    def forward(self, states: Tensor, packing: Packing | None = None, causal: bool = False) -> Tensor:
+        """``(R, L, D)``, or ``(T, D)`` with ``packing``, to states of the same shape.
 
         Args:
-            states: ``(R, L, D)``, or ``(T, D)`` with ``packing``; so are the new ones.
+            states: of whole texts.
             packing: where the real tokens are; without ``causal`` only they are attended to.
             causal: as of ``attend``. Padding on the right, which no real token sees, then needs no mask.
-            past: keys and values of the tokens before these.
         """
-        present = self.keys_values(states, packing)
-        if past is not None:
-            present = KeysValues(
-                torch.cat((past.keys, present.keys), 2), torch.cat((past.values, present.values), 2)
-            )
         mask = None if packing is None or causal else packing.mask[:, None, None, :]
-        return self.attend(states, present, mask, causal, packing), present
+        return self.attend(states, self.keys_values(states, packing), mask, causal, packing)
 
 
 class CrossAttention(Attention):

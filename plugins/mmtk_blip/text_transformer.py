@@ -5,8 +5,8 @@ Shapes: ``R`` texts, ``L`` text tokens, ``B`` images, ``N`` image tokens, ``D`` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from collections.abc import Iterator, Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ from mmtk_blip.packing import Packing
 Side = Literal["encoder", "decoder"]
 Source = Literal["image", "question"]
 Sharing = Literal["all", "all_but_sa", "all_but_ca", "none"]
-Cache = Sequence[KeysValues]
 
 Part = Literal["embeddings", "self_attention", "cross_attention", "feed_forward"]
 
@@ -29,13 +28,6 @@ DECODERS_OWN: dict[Sharing, frozenset[Part]] = {
     "all_but_ca": frozenset({"cross_attention"}),
     "none": frozenset({"embeddings", "self_attention", "cross_attention", "feed_forward"}),
 }
-
-
-class Decoded(NamedTuple):
-    """States ``(R, L, D)`` and, per layer, the keys and values of self-attention."""
-
-    states: Tensor
-    cache: list[KeysValues]
 
 
 class TextEncoder(nn.Module):
@@ -57,7 +49,7 @@ class TextEncoder(nn.Module):
         packing = Packing(mask)
         states = packing.pack(self.embeddings(ids))
         for attention, feed_forward in zip(self.self_attention, self.feed_forward, strict=True):
-            states, _ = attention(states, packing)
+            states = attention(states, packing)
             states = feed_forward(states)
         return packing.unpack(states)
 
@@ -169,7 +161,7 @@ class TextTransformer(nn.Module):
         states = packing.pack(self.embeddings(ids))
         blocks = zip(self.self_attention, self.cross_attention, self.feed_forward, image, strict=True)
         for attention, cross_attention, feed_forward, keys_values in blocks:
-            states, _ = attention(states, packing)
+            states = attention(states, packing)
             states = feed_forward(cross_attention(states, keys_values, layout))
         return packing.unpack(states)
 
@@ -177,50 +169,41 @@ class TextTransformer(nn.Module):
         self,
         ids: Tensor,
         image: Sequence[KeysValues],
-        cache: Cache | None = None,
         mask: Tensor | None = None,
         image_mask: Tensor | None = None,
-    ) -> Decoded:
-        """Image-grounded decoder with causal self-attention.
+    ) -> Tensor:
+        """Image-grounded decoder with causal self-attention: ids ``(R, L)`` int64 to states ``(R, L, D)``.
 
         Padding stands on the right, where no real token attends to it, so the decoder needs no mask.
 
         Args:
-            ids: ``(R, L)`` int64. With a cache ``L`` is 1.
+            ids: whole texts; ``step_decoder`` writes them token by token.
             image: per layer keys and values with ``R`` rows, or with ``R / k`` rows for ``k`` texts an image.
-            cache: what the call on the tokens before these returned.
             mask: ``(R, L)`` bool; padding is then left out of the work, and its states are zero.
             image_mask: bool, which tokens of ``image`` are real; a question has padding, an image none.
         """
-        assert cache is None or ids.shape[1] == 1, "a cached decoder takes one token at a time"
-        embeddings = self.decoder_embeddings or self.embeddings
-        states = embeddings(ids, offset=cache[0].keys.shape[2] if cache else 0)
+        states = (self.decoder_embeddings or self.embeddings)(ids)
         packing = None if mask is None else Packing(mask)
         states = states if packing is None else packing.pack(states)
-        presents: list[KeysValues] = []
-        pasts: Sequence[KeysValues | None] = cache or [None] * self.depth
+        for blocks, keys_values in zip(self.decoder_blocks(), image, strict=True):
+            attention, cross_attention, feed_forward = blocks
+            states = attention(states, packing, causal=True)
+            states = feed_forward(cross_attention(states, keys_values, packing, image_mask))
+        return states if packing is None else packing.unpack(states)
+
+    def decoder_blocks(self) -> Iterator[tuple[SelfAttention, CrossAttention, FeedForward]]:
+        """The decoder's blocks, layer by layer."""
         blocks = zip(
             self.decoder_self_attention or self.self_attention,
             self._cross_attention("decoder"),
             self.decoder_feed_forward or self.feed_forward,
-            image,
-            pasts,
             strict=True,
         )
-        for attention, cross_attention, feed_forward, keys_values, past in blocks:
-            states, present = attention(states, packing, causal=cache is None, past=past)
-            states = feed_forward(cross_attention(states, keys_values, packing, image_mask))
-            presents.append(present)
-        return Decoded(states if packing is None else packing.unpack(states), presents)
+        return cast(Iterator[tuple[SelfAttention, CrossAttention, FeedForward]], blocks)
 
     def _cross_attention(self, side: Side) -> nn.ModuleList:
         own = self.decoder_cross_attention if side == "decoder" else None
         return self.cross_attention if own is None else own
-
-
-def reorder_cache(cache: Cache, index: Tensor) -> list[KeysValues]:
-    """The cache rows at ``index``, as beam search needs after choosing its beams."""
-    return [layer.select(index) for layer in cache]
 
 
 def first_token_replaced(ids: Tensor, token: int) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmtk_blip.generation import beam_search, sample
+from mmtk_blip.generation import beam_search, nucleus, sample
 from mmtk_blip.text_transformer import first_token_replaced
 from torch import Tensor
 
@@ -49,8 +50,10 @@ class LanguageDecoder:
         per_image = len(self.given) // len(self.languages)
         return torch.stack([self.languages[row // per_image](ids) for row, ids in enumerate(self.given)])
 
-    def reorder(self, index: Tensor) -> None:
-        self.given = [list(self.given[row]) for row in index.tolist()]
+    def select(self, rows: Tensor, images: Tensor | None = None) -> None:
+        self.given = [list(self.given[row]) for row in rows.tolist()]
+        if images is not None:
+            self.languages = [self.languages[image] for image in images.tolist()]
 
 
 def _restrict(scores: Tensor, ids: list[int], decoding: Decoding) -> Tensor:
@@ -127,6 +130,41 @@ def test_greedy_equals_a_plain_one(speakers: list[Language], prompt: list[int], 
     assert found == [_plain_greedy(language, prompt, decoding) for language in speakers]
 
 
+class Attendance(LanguageDecoder):
+    """Notes how many images there were at each step."""
+
+    def __init__(self, languages: list[NextLogits]) -> None:
+        super().__init__(languages)
+        self.images: list[int] = []
+
+    def advance(self, ids: Tensor) -> Tensor:
+        self.images.append(len(self.languages))
+        return super().advance(ids)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_images_that_are_done_leave(beams: int) -> None:
+    """Four images of six are done at once, another soon; the sixth goes on to the end."""
+    talkative = Language(1, end_bonus=-50.0)
+    speakers = [Language(seed, end_bonus=30.0) for seed in range(4)] + [talkative, talkative]
+    decoding = Decoding(beams=beams, min_length=0, max_length=12)
+    rows = torch.tensor([[START]] * len(speakers))
+    decoder = Attendance(list(speakers))
+    write = beam_search if beams > 1 else functools.partial(sample, generator=None)
+    found = write(decoder, rows, decoding, END)
+    plain = _plain_beam_search if beams > 1 else _plain_greedy
+    assert found == [plain(language, [START], decoding) for language in speakers]
+    assert decoder.images[0] == 6
+    assert decoder.images[-1] == 2
+
+
+def test_nobody_leaves_just_before_the_end() -> None:
+    speakers = [Language(0, end_bonus=30.0), Language(1, end_bonus=-50.0)]
+    decoder = Attendance(list(speakers))
+    sample(decoder, torch.tensor([[START]] * 2), Decoding(min_length=0, max_length=4), END, None)
+    assert decoder.images == [2, 2, 2]
+
+
 @settings(deadline=None, max_examples=40)
 @given(languages, st.integers(0, 1000), st.sampled_from([0.3, 0.9, 1.0]))
 def test_nucleus_draws_from_the_nucleus_alone(speakers: list[Language], seed: int, top_p: float) -> None:
@@ -156,6 +194,21 @@ def test_nucleus_draws_in_proportion() -> None:
     torch.testing.assert_close(shares[[4, 5, 6]], torch.tensor([2 / 3, 1 / 3, 0.0]), atol=0.01, rtol=0)
 
 
+def test_top_k_comes_before_top_p() -> None:
+    """Of 0.4, 0.3, 0.2 and 0.1, two are left; within them 0.4 / 0.7 is less than 0.6, so both are drawn."""
+    logits = torch.full((VOCAB,), -torch.inf)
+    logits[[4, 5, 6, 7]] = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+    decoding = Decoding(method="nucleus", top_k=2, top_p=0.6)
+    masses, tokens = nucleus(logits[None], decoding)
+    assert tokens.tolist() == [[4, 5]]
+    torch.testing.assert_close(masses, torch.tensor([[4 / 7, 3 / 7]]))
+    masses, _ = nucleus(logits[None], dataclasses.replace(decoding, top_p=0.5))
+    assert masses.tolist() == [[1.0, 0.0]]
+    masses, tokens = nucleus(logits[None], dataclasses.replace(decoding, top_k=100, top_p=1.0))
+    assert masses.shape == (1, VOCAB)
+    torch.testing.assert_close(masses[0, :4], torch.tensor([0.4, 0.3, 0.2, 0.1]))
+
+
 def test_temperature_sharpens_and_flattens() -> None:
     logits = torch.full((VOCAB,), -torch.inf)
     logits[[4, 5]] = torch.tensor([0.8, 0.2]).log()
@@ -168,7 +221,7 @@ def test_temperature_sharpens_and_flattens() -> None:
 
 def test_a_row_draws_the_same_whatever_the_others_write() -> None:
     decoding = Decoding(method="nucleus", min_length=0, max_length=9)
-    first, other, another = Language(1), Language(2, end_bonus=9.0), Language(3)
+    first, other, another = Language(1, -9.0), Language(2, end_bonus=30.0), Language(3)
     rows = torch.full((2, 1), START)
     found = [
         sample(LanguageDecoder([first, second]), rows, decoding, END, torch.Generator().manual_seed(5))
@@ -195,7 +248,7 @@ def test_cached_captions_equal_uncached_ones(learner: Learner, beams: int) -> No
     def speaker(row: int) -> NextLogits:
         image = [layer.select(torch.tensor([row])) for layer in images.keys_values("decoder")]
         return lambda ids: head.logits(
-            model, model.text_transformer.decode(torch.tensor([ids]), image).states[0, -1]
+            model, model.text_transformer.decode(torch.tensor([ids]), image)[0, -1]
         ).detach()
 
     rows = torch.tensor([start] * len(images))

@@ -195,7 +195,7 @@ def test_vocabulary_logits(golden: Golden) -> None:
         golden.model.encode_texts(golden.batch.texts),
     )
     ids = first_token_replaced(texts.ids, golden.model.tokenizer.decode_id)
-    states = golden.model.text_transformer.decode(ids, images.keys_values("decoder")).states
+    states = golden.model.text_transformer.decode(ids, images.keys_values("decoder"))
     logits = golden.learner.heads["lm"].logits(golden.model, states)[:, :, ::997]
     expected = golden.tensors["lm_logits_sample"][:, : ids.shape[1]]
     torch.testing.assert_close(logits[texts.mask], expected[texts.mask], rtol=1e-4, atol=1e-4)

@@ -173,7 +173,7 @@ def test_lm_equals_the_loss_over_all_logits() -> None:
     model, head = learner.model, learner.heads["lm"]
     context = model.context(batch(), state())
     ids = first_token_replaced(context.text.ids, model.tokenizer.decode_id)
-    states = model.text_transformer.decode(ids, context.image.keys_values("decoder")).states
+    states = model.text_transformer.decode(ids, context.image.keys_values("decoder"))
     logits = head.logits(model, states)[:, :-1]
     targets = ids.masked_fill(~context.text.mask, -100)[:, 1:]
     expected = F.cross_entropy(

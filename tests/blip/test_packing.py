@@ -48,7 +48,7 @@ def test_states_of_a_padded_batch_are_zero_where_padding_stands() -> None:
     for states in (
         transformer.encode(ids, mask),
         transformer.ground(ids, mask, image),
-        transformer.decode(ids, image, mask=mask).states,
+        transformer.decode(ids, image, mask=mask),
     ):
         assert (states.abs().sum(2) > 0).equal(mask)
 
@@ -58,7 +58,7 @@ def test_the_decoder_gives_real_tokens_the_same_states_with_and_without_a_mask()
     mask = right_padded([2, 5, 3])
     ids = torch.randint(4, 20, mask.shape, generator=torch.Generator().manual_seed(0)) * mask
     image = transformer.image_keys_values(torch.randn(3, 3, 24), "decoder")
-    padded, packed = (transformer.decode(ids, image, mask=given).states for given in (None, mask))
+    padded, packed = (transformer.decode(ids, image, mask=given) for given in (None, mask))
     torch.testing.assert_close(packed[mask], padded[mask])
 
 

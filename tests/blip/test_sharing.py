@@ -36,7 +36,7 @@ def _outputs(transformer: TextTransformer) -> dict[str, Tensor]:
         return {
             "text": transformer.encode(ids, mask),
             "ground": transformer.ground(ids, mask, transformer.image_keys_values(embeds, "encoder")),
-            "decode": transformer.decode(ids, transformer.image_keys_values(embeds, "decoder")).states,
+            "decode": transformer.decode(ids, transformer.image_keys_values(embeds, "decoder")),
         }
 
 

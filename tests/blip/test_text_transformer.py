@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmtk_blip.text_transformer import TextTransformer, first_token_replaced, reorder_cache
+from mmtk_blip.text_transformer import TextTransformer, first_token_replaced
 from mmtk_blip.weights.names import BERT
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BlipTextConfig
@@ -49,8 +49,8 @@ def test_padding_changes_nothing(
             (transformer.encode(ids, mask), transformer.encode(alone, alone_mask)),
             (transformer.ground(ids, mask, image), transformer.ground(alone, alone_mask, own_image)),
             (
-                transformer.decode(ids, decoder_image).states,
-                transformer.decode(alone, own_decoder_image).states,
+                transformer.decode(ids, decoder_image),
+                transformer.decode(alone, own_decoder_image),
             ),
         ):
             torch.testing.assert_close(padded[row, :length], single[0], rtol=1e-4, atol=1e-5)
@@ -60,7 +60,7 @@ def test_decoder_sees_no_later_token(transformer: TextTransformer, ids: Tensor, 
     image = transformer.image_keys_values(embeds, "decoder")
     changed = ids.clone()
     changed[:, 3] = 13
-    before, after = (transformer.decode(version, image).states for version in (ids, changed))
+    before, after = (transformer.decode(version, image) for version in (ids, changed))
     torch.testing.assert_close(before[:, :3], after[:, :3])
     assert (before[:, 3:] - after[:, 3:]).abs().amin(2).gt(0).all()
 
@@ -71,28 +71,6 @@ def test_encoder_sees_every_token(transformer: TextTransformer, ids: Tensor, mas
     before, after = transformer.encode(ids, mask), transformer.encode(changed, mask)
     assert not torch.allclose(before[0, 0], after[0, 0], atol=1e-3)
     torch.testing.assert_close(before[1:], after[1:])
-
-
-def test_cached_decoding_equals_uncached(transformer: TextTransformer, ids: Tensor, embeds: Tensor) -> None:
-    image = transformer.image_keys_values(embeds, "decoder")
-    expected = transformer.decode(ids, image).states
-    states, cache = transformer.decode(ids[:, :2], image)
-    steps = [states]
-    for position in range(2, ids.shape[1]):
-        states, cache = transformer.decode(ids[:, position : position + 1], image, cache)
-        steps.append(states)
-    torch.testing.assert_close(torch.cat(steps, 1), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_reordered_cache_continues_the_chosen_rows(
-    transformer: TextTransformer, ids: Tensor, embeds: Tensor
-) -> None:
-    order = torch.tensor([2, 0, 2])
-    image = transformer.image_keys_values(embeds[:1].expand(3, -1, -1), "decoder")
-    cache = reorder_cache(transformer.decode(ids[:, :4], image).cache, order)
-    last = torch.tensor([[5], [6], [7]])
-    expected = transformer.decode(torch.cat((ids[order, :4], last), 1), image).states[:, -1:]
-    torch.testing.assert_close(transformer.decode(last, image, cache).states, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_one_image_serves_several_texts(
@@ -106,7 +84,7 @@ def test_one_image_serves_several_texts(
         if side == "encoder":
             found, expected = (transformer.ground(texts, text_mask, image) for image in (shared, copied))
         else:
-            found, expected = (transformer.decode(texts, image).states for image in (shared, copied))
+            found, expected = (transformer.decode(texts, image) for image in (shared, copied))
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -207,6 +185,6 @@ def test_each_mode_equals_transformers_blip(mode: str) -> None:
     found = {
         "text": lambda: ours.encode(ids, mask),
         "ground": lambda: ours.ground(ids, mask, ours.image_keys_values(embeds, "encoder")),
-        "decode": lambda: ours.decode(ids, ours.image_keys_values(embeds, "decoder")).states,
+        "decode": lambda: ours.decode(ids, ours.image_keys_values(embeds, "decoder")),
     }[mode]()
     torch.testing.assert_close(found[mask], expected[mask], rtol=1e-4, atol=1e-5)

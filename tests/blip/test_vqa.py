@@ -74,7 +74,7 @@ def logits_of_one(
     answer_ids, _ = model.tokenizer([answer])
     states = model.text_transformer.decode(
         first_token_replaced(answer_ids, model.tokenizer.decode_id), source
-    ).states
+    )
     return head.logits(model, states[0, :-1]), answer_ids[0, 1:]
 
 

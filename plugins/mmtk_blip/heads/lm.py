@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from mmtk.api import Decoding, HeadOutput, Loss, RecipeError
-from mmtk_blip.attention import KeysValues
 from mmtk_blip.context import MedContext
 from mmtk_blip.encodings import ImageEncoding
 from mmtk_blip.generation import beam_search, sample
 from mmtk_blip.layers import WordPrediction, initialise_as_bert
 from mmtk_blip.med import Med
-from mmtk_blip.text_transformer import first_token_replaced, reorder_cache
+from mmtk_blip.step_decoder import CachedDecoder, step_weights
+from mmtk_blip.text_transformer import first_token_replaced
 
 
 class LmHead(nn.Module):
@@ -49,7 +49,7 @@ class LmHead(nn.Module):
         model = context.model
         ids = first_token_replaced(context.text.ids, model.tokenizer.decode_id)
         mask, image = context.text.mask, context.image.keys_values("decoder")
-        states = model.text_transformer.decode(ids, image, mask=mask).states
+        states = model.text_transformer.decode(ids, image, mask=mask)
         predicted = self.predicted(ids, mask)
         targets = ids[:, 1:][predicted]
         logits = self.logits(model, states[:, :-1][predicted])
@@ -106,27 +106,12 @@ class LmHead(nn.Module):
                 f"max_length {decoding.max_length} is more than the text encoder's "
                 f"{model.text_transformer.max_positions} positions (max_positions)"
             )
-        decoder = CachedDecoder(self, images)
         rows = prompt.expand(len(images), -1)
+        decoder = CachedDecoder(
+            step_weights(model.text_transformer, self.prediction),
+            images.keys_values("decoder"),
+            decoding.max_length,
+        )
         if decoding.method == "beam" and decoding.beams > 1:
             return beam_search(decoder, rows, decoding, model.tokenizer.end_id)
         return sample(decoder, rows, decoding, model.tokenizer.end_id, generator)
-
-
-class CachedDecoder:
-    """Runs the decoder one step at a time; ``generation.StepDecoder``."""
-
-    def __init__(self, head: LmHead, images: ImageEncoding) -> None:
-        self._head = head
-        self._model = images.model
-        self._image = images.keys_values("decoder")
-        self._cache: list[KeysValues] | None = None
-
-    def advance(self, ids: Tensor) -> Tensor:
-        decoded = self._model.text_transformer.decode(ids, self._image, self._cache)
-        self._cache = decoded.cache
-        return self._head.logits(self._model, decoded.states[:, -1])
-
-    def reorder(self, index: Tensor) -> None:
-        assert self._cache is not None, "nothing was decoded yet"
-        self._cache = reorder_cache(self._cache, index)

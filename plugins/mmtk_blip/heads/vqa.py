@@ -14,7 +14,8 @@ from mmtk_blip.encodings import ImageEncoding
 from mmtk_blip.generation import beam_search, sample
 from mmtk_blip.layers import WordPrediction, initialise_as_bert
 from mmtk_blip.med import Med
-from mmtk_blip.text_transformer import first_token_replaced, reorder_cache
+from mmtk_blip.step_decoder import CachedDecoder, step_weights
+from mmtk_blip.text_transformer import first_token_replaced
 
 ANSWER = Decoding(beams=3, min_length=1, max_length=10)  # as the public models/blip_vqa.py
 
@@ -46,10 +47,10 @@ class VqaHead(nn.Module):
         question, question_mask = self.question_keys_values(context.image, [one for one, _ in pairs])
         ids, mask = (one.to(question_mask.device) for one in model.tokenizer([one for _, one in pairs]))
         ids = first_token_replaced(ids, model.tokenizer.decode_id)
-        decoded = model.text_transformer.decode(ids, question, mask=mask, image_mask=question_mask)
+        states = model.text_transformer.decode(ids, question, mask=mask, image_mask=question_mask)
         predicted = mask[:, 1:]
         targets = ids[:, 1:][predicted]
-        logits = self.logits(model, decoded.states[:, :-1][predicted])
+        logits = self.logits(model, states[:, :-1][predicted])
         accuracy = (logits.detach().argmax(1) == targets).float().mean()
         tokens_per_answer = len(targets) / len(batch)
         return HeadOutput(
@@ -81,32 +82,15 @@ class VqaHead(nn.Module):
     ) -> list[str]:
         """Answer one question per image. ``decoding``'s lengths count [DEC]; its prompt is not used."""
         tokenizer = images.model.tokenizer
-        decoder = AnswerDecoder(self, images, questions)
+        weights = step_weights(images.model.text_transformer, self.prediction)
+        question, mask = self.question_keys_values(images, questions)
+        decoder = CachedDecoder(weights, question, decoding.max_length, mask)
         start = torch.full((len(images), 1), tokenizer.decode_id, device=images.embeds.device)
         if decoding.method == "beam" and decoding.beams > 1:
             written = beam_search(decoder, start, decoding, tokenizer.end_id)
         else:
             written = sample(decoder, start, decoding, tokenizer.end_id, generator)
         return [tokenizer.decode(ids) for ids in written]
-
-
-class AnswerDecoder:
-    """Runs the decoder on questions one step at a time; ``generation.StepDecoder``."""
-
-    def __init__(self, head: VqaHead, images: ImageEncoding, questions: Sequence[str]) -> None:
-        self._head = head
-        self._model = images.model
-        self._question, self._mask = head.question_keys_values(images, questions)
-        self._cache: list[KeysValues] | None = None
-
-    def advance(self, ids: Tensor) -> Tensor:
-        decoded = self._model.text_transformer.decode(ids, self._question, self._cache, image_mask=self._mask)
-        self._cache = decoded.cache
-        return self._head.logits(self._model, decoded.states[:, -1])
-
-    def reorder(self, index: Tensor) -> None:
-        assert self._cache is not None, "nothing was decoded yet"
-        self._cache = reorder_cache(self._cache, index)
 
 
 def parted(text: str, key: str = "") -> tuple[str, str]:
