@@ -34,6 +34,7 @@ class StepDecoder(Protocol):
 
 
 Choice = Callable[[Tensor, Tensor, int], Tensor]
+USUAL_NUCLEUS = 512  # tokens; to sort a whole vocabulary takes 60 times as long as to find so many
 
 
 def sample(
@@ -226,13 +227,25 @@ def nucleus(scores: Tensor, decoding: Decoding) -> tuple[Tensor, Tensor]:
 
     Returns:
         Probabilities ``(R, V')`` in descending order, zero outside the nucleus, and the tokens ``(R, V')``
-        they belong to, where ``V'`` is ``top_k`` or ``V``.
+        they belong to; ``V'`` is at most ``top_k``.
     """
-    kept = min(decoding.top_k or scores.shape[1], scores.shape[1])
-    scores, order = (scores.float() / decoding.temperature).topk(kept, dim=-1)
-    masses = torch.softmax(scores, dim=-1)
+    scores = scores.float() / decoding.temperature
+    if decoding.top_k is not None:
+        scores, order = scores.topk(min(decoding.top_k, scores.shape[1]))
+        masses = torch.softmax(scores, dim=-1)
+    else:
+        masses, order = _likeliest_first(torch.softmax(scores, dim=-1), decoding.top_p)
     masses = masses.masked_fill(masses.cumsum(-1) - masses >= decoding.top_p, 0.0)
     return masses / masses.sum(-1, keepdim=True), order
+
+
+def _likeliest_first(masses: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Sort probabilities ``(R, V)`` from the greatest down, in all or as far as each row's nucleus goes."""
+    head = masses.topk(min(USUAL_NUCLEUS, masses.shape[1]))
+    if top_p < 1 and bool((head.values.sum(-1) > top_p).all()):
+        return head.values, head.indices
+    values, indices = masses.sort(dim=-1, descending=True)
+    return values, indices
 
 
 def _cut(ids: Tensor, start: int, end_id: int) -> list[list[int]]:

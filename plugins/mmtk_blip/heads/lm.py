@@ -78,7 +78,7 @@ class LmHead(nn.Module):
     def generate(
         self, images: ImageEncoding, decoding: Decoding, generator: torch.Generator | None = None
     ) -> list[str]:
-        """Write one caption per image, without the prompt.
+        """Write one caption per image, without the prompt. The model is in evaluation mode.
 
         Raises RecipeError when the prompt leaves no room within ``decoding.max_length``, or when the text
         transformer has fewer positions.
