@@ -16,7 +16,7 @@ from mmtk_blip.heads.lm import LmHead
 from mmtk_blip.image_encoder import timm_vit
 from mmtk_blip.losses import LabelSmoothing
 from mmtk_blip.med import Med
-from mmtk_blip.text_transformer import TextTransformer
+from mmtk_blip.text_transformer import Sharing, Source, TextTransformer
 from mmtk_blip.tokenizer import WordPiece
 from torch import Tensor, nn
 from transformers import BlipConfig, BlipForConditionalGeneration
@@ -112,8 +112,13 @@ def spread(module: Module, std: float) -> Module:
     return module
 
 
-def learner(sizes: Sizes, heads: Mapping[str, nn.Module] | None = None) -> Learner:
-    """The same captioner here. Its decoder shares everything with its encoder, as it has no encoder."""
+def learner(
+    sizes: Sizes,
+    heads: Mapping[str, nn.Module] | None = None,
+    sharing: Sharing = "all",
+    decoder_reads: Source = "image",
+) -> Learner:
+    """The same model here. A captioner's decoder shares everything with its encoder, as it has no encoder."""
     model = Med(
         image_encoder=timm_vit(
             image_size=sizes.image_size,
@@ -129,7 +134,8 @@ def learner(sizes: Sizes, heads: Mapping[str, nn.Module] | None = None) -> Learn
             depth=sizes.depth,
             heads=sizes.heads,
             hidden_width=4 * sizes.width,
-            sharing="all",
+            sharing=sharing,
+            decoder_reads=decoder_reads,
         ),
         tokenizer=WordPiece(vocabulary(sizes.vocab_size)),
         embed_dim=EMBED_DIM,
@@ -144,9 +150,14 @@ def take_weights(target: Learner, source: nn.Module) -> None:
     Raises KeyError for a tensor without one, apart from transformers' second copies of tied tensors.
     """
     own = target.state_dict()
+    with_encoder = any(public.startswith("text_encoder.") for public in source.state_dict())
     for public, tensor in source.state_dict().items():
-        if ".predictions.decoder." not in public:
-            own[learner_name(public)].copy_(tensor)
+        if ".predictions.decoder." in public:
+            continue
+        name = learner_name(public)
+        if with_encoder and public.startswith("text_decoder.bert."):
+            name = name.replace("text_transformer.", "text_transformer.decoder_")
+        own[name].copy_(tensor)
 
 
 def learner_name(public: str) -> str:
