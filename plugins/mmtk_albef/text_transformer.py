@@ -104,6 +104,6 @@ class AlbefBert(nn.Module):
             strict=True,
         )
         for attention, cross_attention, feed_forward, keys_values in blocks:
-            states, _ = attention(states, packing)
+            states = attention(states, packing)
             states = feed_forward(cross_attention(states, keys_values, packing))
         return packing.unpack(states)

@@ -107,7 +107,7 @@ def assert_same_captioning(model: PreTrainedModel, learner: Learner) -> None:
     ids, mask = texts_of(learner)
     ids = first_token_replaced(ids, learner.model.tokenizer.decode_id)
     images = learner.model.encode_images(batch().images)
-    states = learner.model.text_transformer.decode(ids, images.keys_values("decoder")).states
+    states = learner.model.text_transformer.decode(ids, images.keys_values("decoder"))
     logits = learner.heads["lm"].logits(learner.model, states)
     expected = model(pixel_values=batch().images, input_ids=ids, attention_mask=mask.long()).logits
     torch.testing.assert_close(logits[mask], expected[mask], **CLOSE)

@@ -95,7 +95,7 @@ def test_a_captioner_writes_by_the_same_numbers(tmp_path: Path, sharing: Sharing
     for one in (learner, found):
         images = one.model.encode_images(batch().images)
         ids, mask = one.model.tokenizer(batch().texts)
-        states = one.model.text_transformer.decode(ids, images.keys_values("decoder"), mask=mask).states
+        states = one.model.text_transformer.decode(ids, images.keys_values("decoder"), mask=mask)
         losses.append(one.heads["lm"].logits(one.model, states))
     assert torch.equal(*losses)
 

@@ -110,7 +110,7 @@ def test_transformers_answers_the_same(tmp_path: Path) -> None:
         keys_values, question_mask = head.question_keys_values(images, [question])
         answer, _ = tokenizer(["a red cat"])
         answer = first_token_replaced(answer, tokenizer.decode_id)
-        states = learner.model.text_transformer.decode(answer, keys_values, image_mask=question_mask).states
+        states = learner.model.text_transformer.decode(answer, keys_values, image_mask=question_mask)
         embeds = model.vision_model(given["pixel_values"])[0]
         read = model.text_encoder(
             given["input_ids"], attention_mask=given["attention_mask"], encoder_hidden_states=embeds
