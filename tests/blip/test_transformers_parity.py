@@ -217,7 +217,7 @@ def test_answers(beams: int) -> None:
     torch.manual_seed(6)
     theirs = spread(BlipForQuestionAnswering(transformers_config(SIZES)), STD).eval()
     head = VqaHead(text_width=SIZES.width, vocab_size=SIZES.vocab_size, loss=LabelSmoothing(0.1))
-    ours = learner(SIZES, {"lm": head}, "none", "question").eval()
+    ours = learner(SIZES, {"vqa": head}, "none", "question").eval()
     take_weights(ours, theirs)
     tokenizer = ours.model.tokenizer
     questions = [f"word{110 + number} of picture word{120 - number}" for number in range(COUNT)]
