@@ -6,7 +6,6 @@ every size that matters is given.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,8 +15,10 @@ from mmtk_blip.heads.lm import LmHead
 from mmtk_blip.image_encoder import timm_vit
 from mmtk_blip.losses import LabelSmoothing
 from mmtk_blip.med import Med
-from mmtk_blip.text_transformer import TextTransformer
+from mmtk_blip.text_transformer import Sharing, Source, TextTransformer
 from mmtk_blip.tokenizer import WordPiece
+from mmtk_blip.weights.hf import public
+from mmtk_blip.weights.public import Heads, weights_for
 from torch import Tensor, nn
 from transformers import BlipConfig, BlipForConditionalGeneration
 
@@ -27,36 +28,6 @@ EMBED_DIM = 16
 Module = TypeVar("Module", bound=nn.Module)
 SPECIAL = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
 PROMPT = {104: "a", 105: "picture", 106: "of"}
-
-NAMES = (
-    (r"^vision_model\.embeddings\.class_embedding", "model.image_encoder.vit.cls_token"),
-    (r"^vision_model\.embeddings\.position_embedding", "model.image_encoder.vit.pos_embed"),
-    (r"^vision_model\.embeddings\.patch_embedding", "model.image_encoder.vit.patch_embed.proj"),
-    (r"^vision_model\.post_layernorm", "model.image_encoder.vit.norm"),
-    (r"^vision_model\.encoder\.layers\.(\d+)\.", r"model.image_encoder.vit.blocks.\1."),
-    (r"\.self_attn\.qkv", ".attn.qkv"),
-    (r"\.self_attn\.projection", ".attn.proj"),
-    (r"\.layer_norm([12])", r".norm\1"),
-    (r"^text_decoder\.cls\.predictions\.transform\.LayerNorm", "heads.lm.prediction.norm"),
-    (r"^text_decoder\.cls\.predictions\.transform\.dense", "heads.lm.prediction.dense"),
-    (r"^text_decoder\.cls\.predictions\.bias", "heads.lm.prediction.bias"),
-    (r"^(text_decoder\.bert|text_encoder)\.", "model.text_transformer."),
-    (r"embeddings\.word_embeddings", "embeddings.word"),
-    (r"embeddings\.position_embeddings", "embeddings.position"),
-    (r"embeddings\.LayerNorm", "embeddings.norm"),
-    (r"encoder\.layer\.(\d+)\.attention\.self", r"self_attention.\1"),
-    (r"encoder\.layer\.(\d+)\.attention\.output\.dense", r"self_attention.\1.output"),
-    (r"encoder\.layer\.(\d+)\.attention\.output\.LayerNorm", r"self_attention.\1.norm"),
-    (r"encoder\.layer\.(\d+)\.crossattention\.self", r"cross_attention.\1"),
-    (r"encoder\.layer\.(\d+)\.crossattention\.output\.dense", r"cross_attention.\1.output"),
-    (r"encoder\.layer\.(\d+)\.crossattention\.output\.LayerNorm", r"cross_attention.\1.norm"),
-    (r"encoder\.layer\.(\d+)\.intermediate\.dense", r"feed_forward.\1.expand"),
-    (r"encoder\.layer\.(\d+)\.output\.dense", r"feed_forward.\1.contract"),
-    (r"encoder\.layer\.(\d+)\.output\.LayerNorm", r"feed_forward.\1.norm"),
-    (r"^vision_proj\.", "model.image_projection."),
-    (r"^text_proj\.", "model.text_projection."),
-    (r"^itm_head\.", "heads.itm.classifier."),
-)
 
 
 @dataclass(frozen=True)
@@ -112,8 +83,13 @@ def spread(module: Module, std: float) -> Module:
     return module
 
 
-def learner(sizes: Sizes, heads: Mapping[str, nn.Module] | None = None) -> Learner:
-    """The same captioner here. Its decoder shares everything with its encoder, as it has no encoder."""
+def learner(
+    sizes: Sizes,
+    heads: Mapping[str, nn.Module] | None = None,
+    sharing: Sharing = "all",
+    decoder_reads: Source = "image",
+) -> Learner:
+    """The same model here. A captioner's decoder shares everything with its encoder, as it has no encoder."""
     model = Med(
         image_encoder=timm_vit(
             image_size=sizes.image_size,
@@ -129,7 +105,8 @@ def learner(sizes: Sizes, heads: Mapping[str, nn.Module] | None = None) -> Learn
             depth=sizes.depth,
             heads=sizes.heads,
             hidden_width=4 * sizes.width,
-            sharing="all",
+            sharing=sharing,
+            decoder_reads=decoder_reads,
         ),
         tokenizer=WordPiece(vocabulary(sizes.vocab_size)),
         embed_dim=EMBED_DIM,
@@ -139,21 +116,12 @@ def learner(sizes: Sizes, heads: Mapping[str, nn.Module] | None = None) -> Learn
 
 
 def take_weights(target: Learner, source: nn.Module) -> None:
-    """Copy the weights of a BLIP model of transformers' that ``target`` has a place for.
-
-    Raises KeyError for a tensor without one, apart from transformers' second copies of tied tensors.
-    """
-    own = target.state_dict()
-    for public, tensor in source.state_dict().items():
-        if ".predictions.decoder." not in public:
-            own[learner_name(public)].copy_(tensor)
-
-
-def learner_name(public: str) -> str:
-    """Name in a learner's state dict of the tensor that transformers calls ``public``."""
-    for pattern, replacement in NAMES:
-        public = re.sub(pattern, replacement, public)
-    return public
+    """Copy all weights of a BLIP model of transformers'; what it has none for stays as it is."""
+    tensors = public(source.state_dict()).tensors
+    found = weights_for(tensors, target.model.text_transformer.sharing, Heads.of(target))
+    assert not found.left_over, f"no place for {found.left_over}"
+    unknown = target.load_state_dict(dict(found.tensors), strict=False).unexpected_keys
+    assert not unknown, f"no place for {unknown}"
 
 
 def written(rows: Tensor, end_id: int, start: int) -> list[list[int]]:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from mmtk_blip.generation import nucleus
 from mmtk_blip.heads.itm import ItmHead
-from mmtk_blip.losses import CrossEntropy
+from mmtk_blip.heads.vqa import VqaHead
+from mmtk_blip.losses import CrossEntropy, LabelSmoothing
 from mmtk_blip.text_transformer import first_token_replaced
 from torch import Tensor
-from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval
+from transformers import BlipForConditionalGeneration, BlipForImageTextRetrieval, BlipForQuestionAnswering
 from transformers.generation import (
     LogitsProcessorList,
     TemperatureLogitsWarper,
@@ -208,6 +209,26 @@ def test_retrieval() -> None:
 
     grounded = first_token_replaced(text.ids, ours.model.tokenizer.encode_id)
     close(itm.match_logits(images, text), theirs(input_ids=grounded, **inputs).itm_score)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_answers(beams: int) -> None:
+    """Questions of one length, since transformers would read their padding; with [ENC] as above."""
+    torch.manual_seed(6)
+    theirs = spread(BlipForQuestionAnswering(transformers_config(SIZES)), STD).eval()
+    head = VqaHead(text_width=SIZES.width, vocab_size=SIZES.vocab_size, loss=LabelSmoothing(0.1))
+    ours = learner(SIZES, {"vqa": head}, "none", "question").eval()
+    take_weights(ours, theirs)
+    tokenizer = ours.model.tokenizer
+    questions = [f"word{110 + number} of picture word{120 - number}" for number in range(COUNT)]
+    ids = first_token_replaced(tokenizer(questions)[0], tokenizer.encode_id)
+    assert ids.shape == (COUNT, 6)
+    rows = theirs.generate(ids, pictures(), num_beams=beams, do_sample=False, min_length=8, max_length=8)
+    expected = [tokenizer.decode(row) for row in written(rows, END, 1)]
+    images = ours.model.encode_images(pictures())
+    found = head.answer(images, questions, Decoding(beams=beams, min_length=8, max_length=8))
+    assert found == expected
+    assert len(set(found)) > 2
 
 
 def close(found: Tensor, expected: Tensor) -> None:
