@@ -227,3 +227,13 @@ def test_tied_tensors_under_their_second_names(tmp_path: Path) -> None:
     for name in ("heads.lm.prediction.bias", "model.text_transformer.embeddings.word.weight"):
         assert torch.equal(state[name], expected[name])
     assert not any("heads" in name for name in done.takeover.fresh)
+
+
+def test_a_checkpoint_without_heads_gives_a_learner_without(public: Path, tmp_path: Path) -> None:
+    towers = ("visual_encoder.", "text_encoder.")
+    found = {name: tensor for name, tensor in tensors(public).items() if name.startswith(towers)}
+    torch.save(found | {"cls_head.0.weight": torch.ones(1)}, tmp_path / "base.pth")
+    learner, done = imported_again(tmp_path / "base.pth", tmp_path, vocab=tmp_path / "vocab.txt", **HEADS)
+    assert not learner.heads
+    assert "the learner has no head" in done.notes[0]
+    assert "cls_head.0.weight" in done.takeover.left_over
