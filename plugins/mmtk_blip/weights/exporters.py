@@ -16,6 +16,7 @@ from mmtk.engine.folders import whole_folder
 from mmtk.engine.learner import Learner
 from mmtk_blip.image_encoder import VIT_NORM_EPS, TimmViT
 from mmtk_blip.med import Med
+from mmtk_blip.text_transformer import TextTransformer
 from mmtk_blip.tokenizer import WordPiece
 from mmtk_blip.weights.card import model_card
 from mmtk_blip.weights.configs import PublicTask, TransformersTask
@@ -70,7 +71,7 @@ class BlipExporter:
         partial = target.with_name(f".{target.name}.partial")
         torch.save({"model": found}, partial)
         partial.replace(target)
-        return _public_notes(learner, task)
+        return (*_public_notes(learner, task), *_left_out(learner))
 
 
 class TransformersExporter:
@@ -107,9 +108,9 @@ class TransformersExporter:
                 folder.mkdir(exist_ok=True)
                 _write_folder(source, task, folder)
         if len(tasks) == 1:
-            return ()
+            return _left_out(learner)
         folders = " and ".join(f"{task}/" for task in tasks)
-        return (f"transformers has a class for each task: wrote {folders}",)
+        return (f"transformers has a class for each task: wrote {folders}", *_left_out(learner))
 
 
 def _public_task(asked: str, tasks: list[str]) -> str:
@@ -184,6 +185,10 @@ def exportable(learner: Learner) -> Learner:
         raise CheckpointError(
             f"BLIP's text model has a WordPiece tokenizer, and this learner {type(model.tokenizer).__name__}"
         )
+    if not isinstance(model.text_transformer, TextTransformer):
+        raise CheckpointError(
+            f"BLIP's text model is 'med_bert', and this learner's is {type(model.text_transformer).__name__}"
+        )
     encoder = model.image_encoder
     if not isinstance(encoder, TimmViT):
         raise CheckpointError(
@@ -201,6 +206,14 @@ def exportable(learner: Learner) -> Learner:
         what = strange[0] if strange else type(activation).__name__
         raise CheckpointError(f"BLIP's ViT has no {what}, which this learner's has")
     return learner
+
+
+def _left_out(learner: Learner) -> tuple[str, ...]:
+    """A sentence on the heads with tensors that BLIP's layouts have no place for."""
+    heads = Heads.of(learner)
+    known = {*heads.itm, *heads.predict_words}
+    others = [name for name, head in learner.heads.items() if name not in known and head.state_dict()]
+    return (f"left out, BLIP's layouts have no place for them: heads {', '.join(others)}",) if others else ()
 
 
 def _buffers(tensors: Mapping[str, Tensor], positions: int) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import BlipConfig
 
 from mmtk.api import CheckpointError
-from mmtk_blip.weights.names import ENCODER, VISION
+from mmtk_blip.weights.names import DECODER, ENCODER, PREDICTIONS, VISION
 from mmtk_blip.weights.reading import read_json
 
 CONFIG = "config.json"
@@ -24,6 +24,11 @@ _WHOLE = (
     ("text_projection.", "text_proj."),
 )
 _SCALE = "logit_scale"
+# Second and first name of what writers of tied tensors may store once.
+_TIED = (
+    (f"{PREDICTIONS}decoder.bias", f"{PREDICTIONS}bias"),
+    (f"{PREDICTIONS}decoder.weight", f"{DECODER}embeddings.word_embeddings.weight"),
+)
 
 
 class PublicTensors(NamedTuple):
@@ -44,15 +49,17 @@ def is_transformers(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def public(tensors: Mapping[str, Tensor]) -> PublicTensors:
-    """Tensors of a transformers class by public names; any others stay as they are.
+    """Tensors of a transformers class by public names; of any other file as they are.
+
+    A tied tensor that was written under its second name only gets its first one.
 
     ``BlipModel``'s logit scale ``s`` becomes the temperature ``exp(-s)``, and its projections, which have no
     biases, get zeros.
     """
-    if not is_transformers(tensors):
-        return PublicTensors(dict(tensors), {})
     found: dict[str, Tensor] = {}
     names: dict[str, str] = {}
+    if not is_transformers(tensors):
+        return PublicTensors(_first_names(dict(tensors)), names)
     for name, tensor in tensors.items():
         ours = _public_name(name)
         names[ours] = name
@@ -60,7 +67,14 @@ def public(tensors: Mapping[str, Tensor]) -> PublicTensors:
     if _SCALE in tensors:
         for projection in ("vision_proj", "text_proj"):
             found[f"{projection}.bias"] = torch.zeros(len(found[f"{projection}.weight"]))
-    return PublicTensors(found, names)
+    return PublicTensors(_first_names(found), names)
+
+
+def _first_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for second, first in _TIED:
+        if second in tensors:
+            tensors.setdefault(first, tensors[second])
+    return tensors
 
 
 def transformers_name(public_name: str) -> str:

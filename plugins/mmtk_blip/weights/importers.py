@@ -162,6 +162,8 @@ def _heads(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
 
 def _notes(tensors: Mapping[str, Tensor], whole_model: bool) -> tuple[str, ...]:
     notes = []
+    if not _heads(tensors):
+        notes.append("The checkpoint has none of ITC, ITM, LM and VQA, so the learner has no head.")
     if "vision_proj.weight" not in tensors:
         notes.append(
             "The checkpoint has no projections into a joint space: image_projection and text_projection keep "

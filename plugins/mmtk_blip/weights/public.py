@@ -110,7 +110,9 @@ def weights_for(tensors: Mapping[str, Tensor], sharing: Sharing, heads: Heads) -
 def public_tensors(learner: Learner) -> dict[str, Tensor]:
     """A learner's tensors by all public names that they have, of encoder and of decoder.
 
-    Raises CheckpointError for a tensor without a public name.
+    Heads that aren't ITM, LM or VQA have none and are left out.
+
+    Raises CheckpointError for any other tensor without a public name.
     """
     heads, state = Heads.of(learner), learner.state_dict()
     found: dict[str, Tensor] = {}
@@ -177,6 +179,8 @@ def _public(name: str, tensor: Tensor, heads: Heads) -> dict[str, Tensor]:
             return {tower: tensor}
     else:
         head, _, rest = rest.partition(".")
+        if head not in (*heads.itm, *heads.predict_words):
+            return {}
         if head in heads.itm and rest.startswith("classifier."):
             return {_ITM + rest.removeprefix("classifier."): tensor}
         ours = PREDICTION.theirs(rest.removeprefix("prediction."))

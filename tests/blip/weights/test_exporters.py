@@ -110,12 +110,23 @@ def test_what_blip_has_no_place_for(tmp_path: Path, exporter) -> None:
     learner.model.image_encoder.vit.blocks[0].ls1 = nn.Linear(1, 1)
     refused(learner, r"no blocks\.0\.ls1\.weight")
     learner = small_learner()
-    learner.heads["more"] = nn.Linear(2, 2)
-    refused(learner, r"heads\.more\.weight: BLIP's public layout has no place")
+    learner.heads["lm"].prediction.more = nn.Linear(2, 2)
+    refused(learner, r"heads\.lm\.prediction\.more\.weight: BLIP's public layout has no place")
+    learner = small_learner()
+    learner.model.text_transformer = nn.Linear(2, 2)
+    refused(learner, "text model is 'med_bert', and this learner's is Linear")
     refused(Learner(nn.Linear(2, 2), {}), "writes the model 'med', and this is Linear")
     learner = small_learner()
     learner.heads["second"] = learner.heads["lm"]
     refused(learner, r"2 LM heads \(lm, second\)")
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_another_head_is_left_out_and_named(tmp_path: Path, exporter) -> None:
+    learner = small_learner(heads=("lm",))
+    learner.heads["more"] = nn.Linear(2, 2)
+    said = exporter()(source_of(learner), tmp_path / "out")
+    assert "left out, BLIP's layouts have no place for them: heads more" in said
 
 
 def test_config_says_what_was_trained(tmp_path: Path) -> None:

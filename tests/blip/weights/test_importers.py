@@ -212,3 +212,28 @@ def test_another_start_token_is_said(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     notes = TransformersImporter()(folder).notes
     assert any("starts captions with token 1; mmtk with [DEC]" in note for note in notes)
+
+
+def test_tied_tensors_under_their_second_names(tmp_path: Path) -> None:
+    learner = small_learner(heads=("lm",))
+    BlipExporter()(source_of(learner), tmp_path / "blip.pth")
+    found = tensors(tmp_path / "blip.pth")
+    del found["text_decoder.cls.predictions.bias"]
+    del found["text_decoder.bert.embeddings.word_embeddings.weight"]
+    torch.save(found, tmp_path / "once.pth")
+    vocab = vocab_file(tmp_path)
+    again, done = imported_again(tmp_path / "once.pth", tmp_path, vocab=vocab, **HEADS)
+    state, expected = again.state_dict(), learner.state_dict()
+    for name in ("heads.lm.prediction.bias", "model.text_transformer.embeddings.word.weight"):
+        assert torch.equal(state[name], expected[name])
+    assert not any("heads" in name for name in done.takeover.fresh)
+
+
+def test_a_checkpoint_without_heads_gives_a_learner_without(public: Path, tmp_path: Path) -> None:
+    towers = ("visual_encoder.", "text_encoder.")
+    found = {name: tensor for name, tensor in tensors(public).items() if name.startswith(towers)}
+    torch.save(found | {"cls_head.0.weight": torch.ones(1)}, tmp_path / "base.pth")
+    learner, done = imported_again(tmp_path / "base.pth", tmp_path, vocab=tmp_path / "vocab.txt", **HEADS)
+    assert not learner.heads
+    assert "the learner has no head" in done.notes[0]
+    assert "cls_head.0.weight" in done.takeover.left_over
