@@ -179,7 +179,14 @@ def test_med_is_built_to_its_parts_sizes(med: Med) -> None:
 
 def test_heads_are_built_for_their_model(med: Med) -> None:
     itc = build.itc(loss=Made(SoftContrastive), alpha=0.4, ramp_epochs=0, weight=1.0, model=med)
-    itm = build.itm(loss=Made(CrossEntropy), negatives=Made(lambda: next_in_batch(4)), weight=0.5, model=med)
+    itm = build.itm(
+        loss=Made(CrossEntropy),
+        negatives=Made(lambda: next_in_batch(4)),
+        negatives_from="all_ranks",
+        weight=0.5,
+        model=med,
+    )
+    assert itm.negatives_from == "all_ranks"
     lm = build.lm(loss=Made(LabelSmoothing, smoothing=0.2), prompt="a picture of ", weight=1.0, model=med)
     assert isinstance(itc, ItcHead)
     assert isinstance(itm, ItmHead)
