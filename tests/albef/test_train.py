@@ -13,6 +13,8 @@ from PIL import Image
 
 from mmtk.data.shards import ShardWriter
 from mmtk.engine.checkpoint import load_learner
+from mmtk.engine.trainer import Trainer
+from mmtk.engine.weights import read_weights
 from mmtk.errors import RecipeError
 from mmtk.kinds import MatchingHead
 from mmtk.plugins import load_plugins
@@ -66,15 +68,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(
     folder: Path, files: Path, registry: Registry, vocabulary: str = "vocab.txt", **changed: Any
-) -> None:
-    """Run the recipe's only stage in ``folder``; double underscores in ``changed`` stand for dots."""
+) -> list[str]:
+    """Run the recipe's only stage in ``folder`` and return what it said; ``__`` in keys stands for a dot."""
+    said: list[str] = []
     wanted = {name.replace("__", "."): value for name, value in changed.items()}
     smaller = {key: value for key, value in SMALLER.items() if not key.startswith(tuple(wanted))}
     overrides = [f"stages.pretrain.{key}={value}" for key, value in {**smaller, **wanted}.items()]
     overrides += [f"definitions.pairs={files / 'pairs'}", f"definitions.vocabulary={files / vocabulary}"]
     checked = check_recipe(load_recipe(RECIPE, overrides), registry)
-    context = StageContext("pretrain", folder, checked.seed, "cpu", registry, lambda _: None)
+    context = StageContext("pretrain", folder, checked.seed, "cpu", registry, said.append)
     blueprint(checked.stages["pretrain"].node, registry, {}).build().run(context)
+    return said
 
 
 def test_two_steps(tmp_path: Path, files: Path, registry: Registry) -> None:
@@ -89,6 +93,31 @@ def test_two_steps(tmp_path: Path, files: Path, registry: Registry) -> None:
     logits = learner.head_with(MatchingHead).match_logits(images, texts)
     assert logits.shape == (4, 2)
     assert logits.isfinite().all()
+
+
+def test_a_killed_run_ends_with_the_same_bits(
+    tmp_path: Path, files: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    train(whole, files, registry, epochs="2")
+    step = Trainer.step
+
+    def dying(self: Trainer, batch: Any, number: int) -> dict[str, float]:
+        if number == 3:
+            raise KeyboardInterrupt
+        return step(self, batch, number)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "step", dying)
+        train(killed, files, registry, epochs="2")
+    assert "going on after step 2 of 4" in train(killed, files, registry, epochs="2")
+    expected, found = (read_weights(f / "checkpoint" / "weights.safetensors") for f in (whole, killed))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    lines = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 4
 
 
 def test_without_a_momentum_encoder(tmp_path: Path, files: Path, registry: Registry) -> None:
