@@ -39,6 +39,7 @@ class Measured:
     Attributes:
         losses: of the first two steps, by head; the second shows that gradients and averages agree as well.
         seconds: of each timed step.
+        cpu_seconds: likewise, of all threads together: what other programs take is left out.
         step_bytes: peak memory above what weights, moments, average and queue take; None where unknown.
         peak_bytes: peak memory of the whole process; None where unknown.
         flops: of one step, as torch counts them.
@@ -47,6 +48,7 @@ class Measured:
 
     losses: Sequence[Mapping[str, float]]
     seconds: Sequence[float]
+    cpu_seconds: Sequence[float]
     step_bytes: int | None
     peak_bytes: int | None
     flops: int
@@ -66,17 +68,18 @@ def measure(side: str, sizes: Sizes, *, steps: int, device: str) -> Measured:
     before = _settled_memory(device)
     losses.append(trained.step(1))
     peak = _peak_memory(device)
-    gemm, seconds = [_gemm_rate(device)], []
+    gemm, seconds, cpu_seconds = [_gemm_rate(device)], [], []
     for step in range(2, 2 + steps):
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         trained.step(step)
         _wait(device)
         seconds.append(time.perf_counter() - started)
+        cpu_seconds.append(time.process_time() - cpu_started)
     gemm.append(_gemm_rate(device))
     with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
         trained.step(2 + steps)
     step_bytes = None if peak is None or before is None else peak - before
-    return Measured(losses, seconds, step_bytes, peak, counter.get_total_flops(), max(gemm))
+    return Measured(losses, seconds, cpu_seconds, step_bytes, peak, counter.get_total_flops(), max(gemm))
 
 
 def _attention(
@@ -192,6 +195,7 @@ def table(ours: Measured, reference: Measured, batch: int) -> str:
         row("images/s", batch / ours.median, batch / reference.median, 3),
         row("seconds a step (median)", ours.median, reference.median, 2),
         row("seconds a step (least)", min(ours.seconds), min(reference.seconds), 2),
+        row("CPU seconds a step (least)", min(ours.cpu_seconds), min(reference.cpu_seconds), 2),
     ]
     for name, field in (("peak memory of a step, MiB", "step_bytes"), ("peak memory, MiB", "peak_bytes")):
         values = [getattr(side, field) for side in (ours, reference)]
