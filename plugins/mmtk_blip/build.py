@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from mmtk.api import Blueprint, Loss, Model, NegativeSampler, RecipeError, Tokenizer
@@ -70,15 +72,20 @@ def itc(*, loss: Blueprint[Loss], alpha: float, ramp_epochs: float, weight: floa
 
 
 def itm(
-    *, loss: Blueprint[Loss], negatives: Blueprint[NegativeSampler], weight: float, model: Med
+    *, loss: Blueprint[Loss], negatives: Blueprint[NegativeSampler], weight: float, model: Any
 ) -> ItmHead:
-    """Build the ITM head for the width of ``model``'s text transformer."""
+    """Build the ITM head for the width of ``model``'s text.
+
+    Raises RecipeError for a model that can't ``ground`` texts in images.
+    """
+    if not hasattr(model, "ground"):
+        raise RecipeError("the head itm needs a model that reads texts with their images, such as med")
     return ItmHead(text_width=model.text_width, loss=loss.build(), negatives=negatives.build(), weight=weight)
 
 
-def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Med) -> LmHead:
+def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Any) -> LmHead:
     """Build the LM head for ``model``'s vocabulary. Raises RecipeError for a model without a decoder."""
-    if not isinstance(model, Med):
+    if not hasattr(getattr(model, "text_transformer", None), "decode"):
         raise RecipeError("the head lm needs a model with a decoder: use med")
     prompt_ids, _ = model.tokenizer([prompt], end=False)
     return LmHead(
