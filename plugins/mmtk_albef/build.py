@@ -24,7 +24,7 @@ def albef(
     words = tokenizer.build()
     images = image_encoder.build()
     texts = text_encoder.build(vocab_size=words.vocab_size, image_width=images.width)
-    if not isinstance(texts, AlbefBert):
+    if not hasattr(texts, "fuse"):
         raise RecipeError("the model albef needs a text encoder with fusion layers: use albef_bert")
     return Albef(
         image_encoder=images,
@@ -50,7 +50,7 @@ def mlm(
 
     Raises RecipeError for a model that predicts no masked words and for a vocabulary without [MASK].
     """
-    if not isinstance(model, Albef):
+    if not hasattr(model.feature_towers(), "word_logits"):
         raise RecipeError("the head mlm needs a model that predicts masked words: use albef")
     mask_id = model.tokenizer.mask_id
     if mask_id is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -80,9 +80,14 @@ def itm(
     negatives: Blueprint[NegativeSampler],
     negatives_from: Literal["rank", "all_ranks"],
     weight: float,
-    model: Med,
+    model: Any,
 ) -> ItmHead:
-    """Build the ITM head for the width of ``model``'s text transformer."""
+    """Build the ITM head for the width of ``model``'s text.
+
+    Raises RecipeError for a model that can't ``ground`` texts in images.
+    """
+    if not hasattr(model, "ground"):
+        raise RecipeError("the head itm needs a model that reads texts with their images, such as med")
     return ItmHead(
         text_width=model.text_width,
         loss=loss.build(),
@@ -92,9 +97,9 @@ def itm(
     )
 
 
-def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Med) -> LmHead:
+def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Any) -> LmHead:
     """Build the LM head for ``model``'s vocabulary. Raises RecipeError for a model without a decoder."""
-    if not isinstance(model, Med):
+    if not hasattr(getattr(model, "text_transformer", None), "decode"):
         raise RecipeError("the head lm needs a model with a decoder: use med")
     prompt_ids, _ = model.tokenizer([prompt], end=False)
     return LmHead(

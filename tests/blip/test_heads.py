@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from mmtk_blip import build
 from mmtk_blip.heads.itc import ItcHead, soften
 from mmtk_blip.heads.itm import ItmHead
 from mmtk_blip.losses import CrossEntropy, SoftContrastive
@@ -16,6 +17,7 @@ from mmtk_momentum.negatives import Hardest, ItcWeighted, Random
 from torch import Tensor
 
 from mmtk.engine.learner import Learner
+from mmtk.errors import RecipeError
 from mmtk.kinds import CaptioningHead, MatchingHead, NegativeSampler
 from mmtk.types import Negatives
 
@@ -254,3 +256,15 @@ def test_itm_reaches_its_prior_without_information() -> None:
     classes = torch.tensor([1] * 4 + [0] * 8)
     better = [CrossEntropy()(logits + torch.tensor([delta, 0.0]), classes).item() for delta in (-0.1, 0.1)]
     assert all(loss > head.chance_loss for loss in better)
+
+
+@pytest.mark.parametrize(
+    ("head", "keys", "message"),
+    [
+        (build.itm, {"loss": None, "negatives": None}, "reads texts with their images"),
+        (build.lm, {"loss": None, "prompt": ""}, "a decoder"),
+    ],
+)
+def test_a_model_without_the_ability_is_refused(head, keys: dict, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        head(**keys, weight=1.0, model=torch.nn.Identity())
