@@ -261,7 +261,11 @@ def test_itm_reaches_its_prior_without_information() -> None:
 @pytest.mark.parametrize(
     ("head", "keys", "message"),
     [
-        (build.itm, {"loss": None, "negatives": None}, "reads texts with their images"),
+        (
+            build.itm,
+            {"loss": None, "negatives": None, "negatives_from": "rank"},
+            "reads texts with their images",
+        ),
         (build.lm, {"loss": None, "prompt": ""}, "a decoder"),
     ],
 )
