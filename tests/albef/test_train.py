@@ -95,6 +95,15 @@ def test_two_steps(tmp_path: Path, files: Path, registry: Registry) -> None:
     assert logits.isfinite().all()
 
 
+def test_masked_words_are_learned(tmp_path: Path, files: Path, registry: Registry) -> None:
+    narrow = {"model__text_encoder__init_std": "0.25", "model__text_encoder__dropout": "0"}
+    narrow["momentum__momentum"] = "0.9"  # 0.995 is for runs of more than 80 steps
+    train(tmp_path, files, registry, epochs="40", optimizer__lr="1e-2", log_every="8", **narrow)
+    first, *_, last = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert last["loss/mlm"] < 0.75 * first["loss/mlm"]
+    assert last["mlm/accuracy"] > first["mlm/accuracy"] + 0.2
+
+
 def test_a_killed_run_ends_with_the_same_bits(
     tmp_path: Path, files: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
