@@ -132,3 +132,19 @@ def test_what_cannot_be_read_gets_one_message(tmp_path: Path) -> None:
     assert str(other) in mmtk("import", other, target, f"vocab={VOCABULARY}", expect=2)
     assert "did you mean 'image_size'" in mmtk("import", other, target, "image_sise=64", expect=2)
     assert not target.exists()
+
+
+def test_keys_may_stand_behind_options(tmp_path: Path) -> None:
+    other = tmp_path / "other.pth"
+    torch.save({"model": {"fc.weight": torch.zeros(3, 3)}}, other)
+    message = mmtk("import", other, tmp_path / "ours", "--format", "blip", f"vocab={VOCABULARY}", expect=2)
+    assert "no BLIP checkpoint" in message
+    message = mmtk("import", other, tmp_path / "ours", "--formt", "blip", "vocab=x", expect=2)
+    assert "unrecognized arguments: --formt" in message
+
+
+def test_a_target_below_a_file_gets_one_message(tmp_path: Path) -> None:
+    run = tmp_path / "a-file"
+    run.touch()
+    message = mmtk("export", tmp_path, run / "below", "--format", "blip", expect=2)
+    assert str(tmp_path) in message

@@ -54,16 +54,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         parser.error(_unknown_command(arguments[0]))
     try:
-        parsed = parser.parse_args(arguments)
+        parsed = _parsed(parser, arguments)
         code: int = parsed.execute(parsed)
     except MmtkError as error:
         print(f"mmtk: {error}", file=sys.stderr)
+        return USER_ERROR
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"mmtk: {error.filename}: {error.strerror}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt as signal_:
         again = "; the same command goes on from here" if arguments[0] == "run" else ""
         print(f"mmtk: interrupted{again}", file=sys.stderr)
         return getattr(signal_, "exit_code", 130)
     return code
+
+
+def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse; ``key=value`` arguments may also stand behind options, where argparse leaves them over."""
+    parsed, left_over = parser.parse_known_args(arguments)
+    if left_over and (not hasattr(parsed, "options") or any(one.startswith("-") for one in left_over)):
+        parser.error(f"unrecognized arguments: {' '.join(left_over)}")
+    if left_over:
+        parsed.options = [*parsed.options, *left_over]
+    return parsed
 
 
 def _unknown_command(name: str) -> str:

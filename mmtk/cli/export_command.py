@@ -11,7 +11,9 @@ from mmtk.cli.component_arguments import add_options, options_of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="RUN", help="a run's folder or a checkpoint's")
     parser.add_argument("target", type=Path, metavar="DST", help="what is written; must not be there yet")
-    parser.add_argument("--format", metavar="NAME", required=True, help="the exporter: transformers or blip")
+    parser.add_argument(
+        "--format", metavar="NAME", required=True, help="the exporter; mmtk list-plugins names them"
+    )
     parser.add_argument("--stage", metavar="NAME", help="whose checkpoint; else the last one finished")
     add_options(parser, "exporter")
 

@@ -121,6 +121,8 @@ def export_learner(
     if not source.is_dir():
         raise CheckpointError(f"{source}: there is no such folder; expected a run's folder or a checkpoint's")
     if (source / DESCRIPTION).is_file():
+        if stage is not None:
+            raise CheckpointError(f"{source}: a checkpoint, and no run with a stage '{stage}'")
         return exporter(_source(source, registry, source.resolve().name), target)
     chosen = _chosen_stage(source, stage)
     said = (f"the checkpoint of stage '{chosen}'",) if stage is None else ()

@@ -55,12 +55,17 @@ def med(
     learn_temperature: bool,
     same_text_matches: bool,
 ) -> Med:
-    """Build MED from its slots."""
+    """Build MED from its slots. Raises RecipeError for a text encoder without MED's modes."""
     words = tokenizer.build()
     images = image_encoder.build()
+    texts = text_encoder.build(vocab_size=words.vocab_size, image_width=images.width)
+    if not hasattr(texts, "ground"):
+        raise RecipeError(
+            f"med needs a text encoder with its modes, such as med_bert, not {type(texts).__name__}"
+        )
     return Med(
         image_encoder=images,
-        text_transformer=text_encoder.build(vocab_size=words.vocab_size, image_width=images.width),
+        text_transformer=texts,
         tokenizer=words,
         embed_dim=embed_dim,
         temperature=temperature,
@@ -101,6 +106,10 @@ def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Any) -> LmHe
     """Build the LM head for ``model``'s vocabulary. Raises RecipeError for a model without a decoder."""
     if not hasattr(getattr(model, "text_transformer", None), "decode"):
         raise RecipeError("the head lm needs a model with a decoder: use med")
+    if model.text_transformer.decoder_reads != "image":
+        raise RecipeError(
+            "the head lm needs a decoder that reads the image; this one has `decoder_reads: question`"
+        )
     prompt_ids, _ = model.tokenizer([prompt], end=False)
     return LmHead(
         text_width=model.text_width,
@@ -111,9 +120,9 @@ def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Any) -> LmHe
     )
 
 
-def vqa(*, loss: Blueprint[Loss], weight: float, model: Med) -> VqaHead:
+def vqa(*, loss: Blueprint[Loss], weight: float, model: Any) -> VqaHead:
     """Build the question-answering head. Raises RecipeError when the decoder doesn't read questions."""
-    if model.text_transformer.decoder_reads != "question":
+    if getattr(getattr(model, "text_transformer", None), "decoder_reads", None) != "question":
         raise RecipeError("vqa needs a text encoder with `decoder_reads: question` and `sharing: none`")
     return VqaHead(
         text_width=model.text_width,

@@ -231,6 +231,14 @@ class VqaConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VqaPairConfig:
+    """Cleaning of `QUESTION? ANSWER` texts for the head vqa; others are quarantined."""
+
+    max_words: Count = 50
+    """Words of the question that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SoftContrastiveConfig:
     """Cross-entropy against a distribution."""
 

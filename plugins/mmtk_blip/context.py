@@ -29,9 +29,12 @@ class MedContext:
         self.momentum = momentum
 
     def release(self) -> None:
-        """Drop the encodings and the similarities; the batch and the momentum keys stay."""
+        """Drop the encodings, the similarities and the slow image tokens; batch and features stay."""
         for name in ("image", "text", "similarities"):
             self.__dict__.pop(name, None)
+        keys = self.__dict__.get("momentum_keys")
+        if keys is not None:
+            self.__dict__["momentum_keys"] = keys._replace(image_embeds=None)
 
     @cached_property
     def image(self) -> ImageEncoding:

@@ -45,6 +45,13 @@ _COMPONENTS = [
     _component("head", "lm", "build:lm", "LmConfig", "captioning: language modelling grounded in the image"),
     _component("head", "vqa", "build:vqa", "VqaConfig", "answering questions about the image"),
     _component(
+        "text_transform",
+        "vqa_pair",
+        "questions:VqaPair",
+        "VqaPairConfig",
+        "cleaning of questions with their answers",
+    ),
+    _component(
         "loss",
         "soft_contrastive",
         "losses:SoftContrastive",

@@ -5,6 +5,7 @@ Shapes: ``R`` texts, ``L`` text tokens, ``B`` images, ``N`` image tokens, ``D`` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, cast
 
@@ -18,6 +19,8 @@ from mmtk_blip.packing import Packing
 Side = Literal["encoder", "decoder"]
 Source = Literal["image", "question"]
 Sharing = Literal["all", "all_but_sa", "all_but_ca", "none"]
+
+LARGEST_PADDING = 2  # rows by image against rows by text; beyond it copying an image's keys takes less memory
 
 Part = Literal["embeddings", "self_attention", "cross_attention", "feed_forward"]
 
@@ -158,6 +161,9 @@ class TextTransformer(nn.Module):
         """
         packing = Packing(mask)
         layout = packing if image_of is None else packing.by_image(image_of, len(image[0].keys))
+        if image_of is not None and math.prod(layout.shape) > LARGEST_PADDING * mask.numel():
+            # Most texts ask one image, and rows as long as all of theirs would be mostly padding.
+            image, layout = [layer.select(image_of) for layer in image], packing
         states = packing.pack(self.embeddings(ids))
         blocks = zip(self.self_attention, self.cross_attention, self.feed_forward, image, strict=True)
         for attention, cross_attention, feed_forward, keys_values in blocks:

@@ -49,6 +49,7 @@ def test_names() -> None:
         "head/itm",
         "head/lm",
         "head/vqa",
+        "text_transform/vqa_pair",
         "loss/soft_contrastive",
         "loss/cross_entropy",
         "loss/label_smoothing",

@@ -272,3 +272,21 @@ def test_itm_reaches_its_prior_without_information() -> None:
 def test_a_model_without_the_ability_is_refused(head, keys: dict, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         head(**keys, weight=1.0, model=torch.nn.Identity())
+
+
+def test_a_popular_negative_changes_no_number() -> None:
+    """All texts of a large batch with one image: rows by image would be mostly padding."""
+    learner = tiny_learner().eval()
+    texts = TEXTS * 6
+    whole = batch(texts)
+    images, encoded = learner.model.encode_images(whole.images), learner.model.encode_texts(texts)
+    index = torch.cat((torch.arange(len(texts)), torch.zeros(len(texts), dtype=torch.long)))
+    rows = torch.cat((torch.arange(len(texts)), torch.arange(len(texts))))
+    together = learner.heads["itm"].match_logits(images.select(index), encoded.select(rows))
+    one_by_one = torch.cat(
+        [
+            learner.heads["itm"].match_logits(images.select(image[None]), encoded.select(row[None]))
+            for image, row in zip(index, rows, strict=True)
+        ]
+    )
+    torch.testing.assert_close(together, one_by_one, rtol=1e-5, atol=1e-5)

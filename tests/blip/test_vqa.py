@@ -6,14 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from mmtk_blip.configs import MedBertConfig
-from mmtk_blip.heads.vqa import VqaHead, parted
+from mmtk_blip.heads.vqa import VqaHead
 from mmtk_blip.image_encoder import timm_vit
 from mmtk_blip.losses import LabelSmoothing
 from mmtk_blip.med import Med
+from mmtk_blip.questions import VqaPair, parted
 from mmtk_blip.text_transformer import TextTransformer, first_token_replaced
 from torch import nn
 
-from mmtk.errors import SampleError
+from mmtk.errors import DataError, SampleError
 from mmtk.types import Decoding
 
 from .parts import batch, spread_weights, state, tokenizer
@@ -113,8 +114,20 @@ def test_an_answer_depends_on_its_question_alone(model: Med, head: VqaHead, beam
 def test_a_text_without_question_or_answer_is_named() -> None:
     assert parted("is it red? yes? no") == ("is it red?", "yes? no")
     for text in ("a red cat", "what is it?", "? yes"):
-        with pytest.raises(SampleError, match="expected a text 'QUESTION"):
-            parted(text, "sample7")
+        with pytest.raises(DataError, match="expected a text 'QUESTION"):
+            VqaPair()(text)
+
+
+def test_the_head_names_the_sample_and_the_way_out(model: Med, head: VqaHead) -> None:
+    with pytest.raises(SampleError, match="vqa_pair") as error:
+        head(model.context(batch(("a red cat",)), state()))
+    assert error.value.key == "sample0"
+
+
+def test_questions_are_cleaned_as_the_public_code_does() -> None:
+    assert VqaPair(max_words=4)('Is "it" Red: or (big) too?  Very  RED') == "is it red or? very red"
+    with pytest.raises(DataError, match="empty question"):
+        VqaPair()("...? yes")
 
 
 def test_a_shared_cross_attention_reads_images() -> None:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmtk.api import Decoding, HeadOutput, Loss, SampleError
+from mmtk.api import DataError, Decoding, HeadOutput, Loss, SampleError
 from mmtk_blip.attention import KeysValues
 from mmtk_blip.context import MedContext
 from mmtk_blip.encodings import ImageEncoding
 from mmtk_blip.generation import beam_search, sample
 from mmtk_blip.layers import WordPrediction, initialise_as_bert
 from mmtk_blip.med import Med
+from mmtk_blip.questions import parted
 from mmtk_blip.step_decoder import CachedDecoder, step_weights
 from mmtk_blip.text_transformer import first_token_replaced
 
@@ -40,10 +41,10 @@ class VqaHead(nn.Module):
     def forward(self, context: MedContext) -> HeadOutput:
         """Loss of the answers' tokens, summed over an answer and averaged over the batch, as the public code.
 
-        Raises SampleError when a text has no question mark, or nothing behind it.
+        Raises SampleError when a text is no ``QUESTION? ANSWER``; ``vqa_pair`` sorts those out.
         """
         model, batch = context.model, context.batch
-        pairs = [parted(text, key) for text, key in zip(batch.texts, batch.keys, strict=True)]
+        pairs = [_parted(text, key) for text, key in zip(batch.texts, batch.keys, strict=True)]
         question, question_mask = self.question_keys_values(context.image, [one for one, _ in pairs])
         ids, mask = (one.to(question_mask.device) for one in model.tokenizer([one for _, one in pairs]))
         ids = first_token_replaced(ids, model.tokenizer.decode_id)
@@ -93,9 +94,10 @@ class VqaHead(nn.Module):
         return [tokenizer.decode(ids) for ids in written]
 
 
-def parted(text: str, key: str = "") -> tuple[str, str]:
-    """Part ``QUESTION? ANSWER`` behind its first question mark. Raises SampleError if one is missing."""
-    question, mark, answer = text.partition("?")
-    if not (question.strip() and mark and answer.strip()):
-        raise SampleError(f"expected a text 'QUESTION? ANSWER', not {text!r}", key, "vqa")
-    return f"{question}?", answer.strip()
+def _parted(text: str, key: str) -> tuple[str, str]:
+    try:
+        return parted(text)
+    except DataError as error:
+        raise SampleError(
+            f"{error}; text_transform: {{use: vqa_pair}} quarantines such texts", key, "vqa"
+        ) from error

@@ -28,6 +28,8 @@ class BlipImporterConfig:
     """Attention heads of the text transformer; one for each 64 of its width if left out."""
     image_heads: Count | None = None
     """Attention heads of the image encoder, likewise."""
+    max_length: Annotated[int, Range(3)] | None = None
+    """Longest text in tokens; what the public code trained this kind of checkpoint with if left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class TransformersImporterConfig:
     """Vocabulary; the folder's vocab.txt or tokenizer.json if left out."""
     image_size: Count | None = None
     """Edge of the pictures from now on; the checkpoint's own if left out."""
+    max_length: Annotated[int, Range(3)] | None = None
+    """Longest text in tokens; the folder's tokenizer's, or the public code's, if left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

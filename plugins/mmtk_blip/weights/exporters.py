@@ -69,8 +69,11 @@ class BlipExporter:
             }
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
-        torch.save({"model": found}, partial)
-        partial.replace(target)
+        try:
+            torch.save({"model": found}, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
         return (*_public_notes(learner, task), *_left_out(learner))
 
 

@@ -54,7 +54,7 @@ def public(tensors: Mapping[str, Tensor]) -> PublicTensors:
     A tied tensor that was written under its second name only gets its first one.
 
     ``BlipModel``'s logit scale ``s`` becomes the temperature ``exp(-s)``, and its projections, which have no
-    biases, get zeros.
+    biases, get zeros. Raises CheckpointError where it has none.
     """
     found: dict[str, Tensor] = {}
     names: dict[str, str] = {}
@@ -66,6 +66,8 @@ def public(tensors: Mapping[str, Tensor]) -> PublicTensors:
         found[ours] = torch.exp(-tensor) if name == _SCALE else tensor
     if _SCALE in tensors:
         for projection in ("vision_proj", "text_proj"):
+            if f"{projection}.weight" not in found:
+                raise CheckpointError(f"no BLIP checkpoint: it has {_SCALE}, but lacks {projection}.weight")
             found[f"{projection}.bias"] = torch.zeros(len(found[f"{projection}.weight"]))
     return PublicTensors(_first_names(found), names)
 

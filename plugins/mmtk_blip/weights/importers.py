@@ -21,7 +21,9 @@ from mmtk_blip.weights.public import Heads, answers_questions, sharing_of, weigh
 from mmtk_blip.weights.reading import PICKLED, SAFE, read_json, read_tensors
 from mmtk_blip.weights.sizes import text_sizes, vision_sizes, vocabulary_size
 
-_LONGEST_TEXT = 30  # tokens, in BLIP's pre-training
+# Longest text in tokens: models/blip_pretrain.py, blip.py, blip_retrieval.py, blip_vqa.py.
+_LONGEST_TEXT = {"pretrain": 30, "caption": 40, "retrieval": 35, "vqa": 35}
+_NO_LIMIT = 512  # BERT's positions: what tokenizers of transformers say when nobody set anything
 _FIRST_TEMPERATURE = 0.07
 _EMBED_DIM = 256
 
@@ -35,6 +37,7 @@ class Options:
     image_size: int | None
     heads: int | None
     image_heads: int | None
+    max_length: int | None
 
 
 class BlipImporter:
@@ -48,12 +51,14 @@ class BlipImporter:
         image_size: int | None = None,
         heads: int | None = None,
         image_heads: int | None = None,
+        max_length: int | None = None,
     ) -> None:
         self._vocab = vocab
         self._lowercase = lowercase
         self._image_size = image_size
         self._heads = heads
         self._image_heads = image_heads
+        self._max_length = max_length
 
     def accepts(self, source: Path) -> bool:
         """Whether ``source`` is a file with the ending of a checkpoint."""
@@ -67,7 +72,12 @@ class BlipImporter:
                 "with (public BLIP: that of bert-base-uncased)"
             )
         options = Options(
-            self._vocab, self._lowercase, self._image_size, heads=self._heads, image_heads=self._image_heads
+            self._vocab,
+            self._lowercase,
+            self._image_size,
+            heads=self._heads,
+            image_heads=self._image_heads,
+            max_length=self._max_length,
         )
         return imported(read_tensors(source), options, source)
 
@@ -75,9 +85,12 @@ class BlipImporter:
 class TransformersImporter:
     """Imports a folder of transformers; kind ``importer``. Its arguments are its config's fields."""
 
-    def __init__(self, *, vocab: Path | None = None, image_size: int | None = None) -> None:
+    def __init__(
+        self, *, vocab: Path | None = None, image_size: int | None = None, max_length: int | None = None
+    ) -> None:
         self._vocab = vocab
         self._image_size = image_size
+        self._max_length = max_length
 
     def accepts(self, source: Path) -> bool:
         """Whether ``source`` is a folder with a config.json of BLIP."""
@@ -93,6 +106,7 @@ class TransformersImporter:
             self._image_size,
             heads=config.heads,
             image_heads=config.image_heads,
+            max_length=self._max_length or _folder_max_length(source),
         )
         notes = _config_notes(config, vocab)
         return imported(read_tensors(source), options, source, notes)
@@ -105,9 +119,9 @@ def imported(
 
     Raises CheckpointError when they are no BLIP model's, or the vocabulary is of another size.
     """
-    given = hf.public(tensors)
-    found = given.tensors
     try:
+        given = hf.public(tensors)
+        found = given.tensors
         vision, text = vision_sizes(found, options.image_heads), text_sizes(found, options.heads)
         _check_vocabulary(vocabulary_size(found), options.vocab)
         if (options.image_size or 0) % vision.patch_size:
@@ -118,9 +132,11 @@ def imported(
         sharing: Sharing = "none" if asked else sharing_of(found)
         names = Heads(vqa=("vqa",)) if asked else Heads(itm=("itm",), lm=("lm",))
         weights = weights_for(found, sharing, names)
+        temperature = found.get("temp", torch.tensor(_FIRST_TEMPERATURE))
+        if temperature.ndim:
+            raise CheckpointError(f"temp: shape {tuple(temperature.shape)}; expected a single number")
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
-    temperature = found.get("temp", torch.tensor(_FIRST_TEMPERATURE))
     filled = {"model.temperature": temperature, **weights.tensors}
     embed_dim = len(found["vision_proj.weight"]) if "vision_proj.weight" in found else _EMBED_DIM
     size = {} if options.image_size is None else {"image_size": options.image_size}
@@ -137,14 +153,30 @@ def imported(
             "use": "wordpiece",
             "vocab": str(options.vocab),
             "lowercase": options.lowercase,
-            "max_length": min(_LONGEST_TEXT, text.max_positions),
+            "max_length": _max_length(options.max_length, found, text.max_positions),
         },
         "embed_dim": embed_dim,
         "temperature": min(max(float(temperature), LOWEST_TEMPERATURE), HIGHEST_TEMPERATURE),
     }
     left_over = tuple(given.names.get(name, name) for name in weights.left_over)
     notes += _notes(found, "logit_scale" in tensors)
+    if (options.max_length or 0) > text.max_positions:
+        notes += (f"Texts are cut at {text.max_positions} tokens: the checkpoint has no more positions.",)
     return ImportedLearner(model, _heads(found), ForeignWeights(filled, left_over), notes)
+
+
+def _max_length(asked: int | None, tensors: Mapping[str, Tensor], positions: int) -> int:
+    """Tokens of the longest text: as asked, or what the layout was trained with; no more than positions."""
+    if asked is not None:
+        return min(asked, positions)
+    heads = _heads(tensors)
+    if "vqa" in heads:
+        layout = "vqa"
+    elif "lm" in heads:
+        layout = "pretrain" if "itm" in heads else "caption"
+    else:
+        layout = "retrieval"
+    return min(_LONGEST_TEXT[layout], positions)
 
 
 def _heads(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
@@ -215,6 +247,13 @@ def _folder_vocabulary(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise CheckpointError(f"{folder}: neither vocab.txt nor tokenizer.json in this folder; give vocab")
+
+
+def _folder_max_length(folder: Path) -> int | None:
+    """The longest text that the folder's tokenizer takes, if it says."""
+    path = folder / "tokenizer_config.json"
+    length = read_json(path).get("model_max_length") if path.is_file() else None
+    return length if isinstance(length, int) and 3 <= length < _NO_LIMIT else None
 
 
 def _folder_lowercases(folder: Path) -> bool:

@@ -126,7 +126,9 @@ def _unpickled(path: Path) -> Any:
 
 def _state_dict(found: Any) -> dict[str, Tensor]:
     """The tensors of what a file holds, with or without something around them."""
-    while isinstance(found, Mapping):
+    for _ in range(1 + len(_WRAPPERS)):
+        if not isinstance(found, Mapping):
+            return {}
         inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
             return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}

@@ -99,8 +99,13 @@ def _shape(tensors: Mapping[str, Tensor], name: str, rank: int, prefix: str) -> 
 
 
 def _depth(tensors: Mapping[str, Tensor], layers: str) -> int:
-    numbers = (re.match(rf"{layers}\.(\d+)\.", name) for name in tensors)
-    return max((int(match[1]) for match in numbers if match is not None), default=-1) + 1
+    matches = (re.match(rf"{layers}\.(\d+)\.", name) for name in tensors)
+    numbers = {int(match[1]) for match in matches if match is not None}
+    if numbers and max(numbers) + 1 != len(numbers):
+        raise CheckpointError(
+            f"no BLIP checkpoint: of layers up to number {max(numbers)} it has {len(numbers)} only"
+        )
+    return len(numbers)
 
 
 def _grid(tokens: int) -> int:

@@ -35,8 +35,9 @@ class BlipWeights:
         Raises CheckpointError when the checkpoint can't be read or isn't BLIP's, or the model isn't MED.
         """
         med = med_of(learner, "BLIP's weights")
-        given = hf.public(read_tensors(self._path))
+        tensors = read_tensors(self._path)
         try:
+            given = hf.public(tensors)
             vocabulary_size(given.tensors)
             weights = weights_for(given.tensors, med.text_transformer.sharing, Heads.of(learner))
         except CheckpointError as error:

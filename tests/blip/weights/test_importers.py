@@ -237,3 +237,33 @@ def test_a_checkpoint_without_heads_gives_a_learner_without(public: Path, tmp_pa
     assert not learner.heads
     assert "the learner has no head" in done.notes[0]
     assert "cls_head.0.weight" in done.takeover.left_over
+
+
+def test_the_longest_text_is_the_layouts_or_as_asked(public: Path) -> None:
+    positions = len(tensors(public)["text_encoder.embeddings.position_embeddings.weight"])
+    found = importer(public)(public)
+    assert found.model["tokenizer"]["max_length"] == min(30, positions)
+    assert importer(public, max_length=7)(public).model["tokenizer"]["max_length"] == 7
+    asked_for_more = importer(public, max_length=positions + 1)(public)
+    assert asked_for_more.model["tokenizer"]["max_length"] == positions
+    assert any("no more positions" in note for note in asked_for_more.notes)
+
+
+def test_names_of_layers_without_the_layers_are_refused(public: Path) -> None:
+    found = tensors(public)
+    found["visual_encoder.blocks.99999999.norm1.weight"] = torch.zeros(3)
+    torch.save({"model": found}, public)
+    with pytest.raises(CheckpointError, match="up to number 99999999"):
+        importer(public)(public)
+
+
+def test_another_programs_logit_scale_is_refused(public: Path) -> None:
+    torch.save({"vision_model.x": torch.zeros(2), "logit_scale": torch.zeros(())}, public)
+    with pytest.raises(CheckpointError, match="lacks vision_proj"):
+        importer(public)(public)
+
+
+def test_a_temperature_of_several_numbers_is_refused(public: Path) -> None:
+    torch.save({"model": tensors(public) | {"temp": torch.zeros(2)}}, public)
+    with pytest.raises(CheckpointError, match="expected a single number"):
+        importer(public)(public)

@@ -145,3 +145,11 @@ def test_no_tensors(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(CheckpointError, match="no weights in this folder"):
         read_tensors(tmp_path / "folder")
+
+
+def test_a_file_that_holds_itself_ends(tmp_path: Path) -> None:
+    found: dict = {}
+    found["model"] = found
+    torch.save(found, tmp_path / "ring.pth")
+    with pytest.raises(CheckpointError, match="holds no tensors by name"):
+        read_tensors(tmp_path / "ring.pth")
