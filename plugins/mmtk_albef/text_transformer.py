@@ -39,7 +39,12 @@ class AlbefBert(nn.Module):
         max_positions: longest text in tokens.
         dropout: BERT's hidden and attention dropout.
         init_std: standard deviation of the first weights.
+
+    Attributes:
+        adds_segment: says so to sources of BERT's weights.
     """
+
+    adds_segment = True
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ SMALLER = {
     "schedule": "{use: cosine_epochs, warmup_steps: 1, start: 0.1, floor: 0.1}",
     "optimizer.lr": "1e-3",
     "epochs": "1",
+    "init": "null",
 }
 
 

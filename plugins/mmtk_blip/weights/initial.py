@@ -13,16 +13,18 @@ from transformers.utils import cached_file
 from mmtk.api import CheckpointError, ForeignWeights
 from mmtk.engine.learner import Learner
 from mmtk_blip.image_encoder import TimmViT
-from mmtk_blip.text_transformer import DECODERS_OWN
+from mmtk_blip.text_transformer import DECODERS_OWN, TextTransformer
 from mmtk_blip.tokenizer import VOCABULARY_FILE, WordPiece, read_vocabulary
 from mmtk_blip.weights.names import BERT, PREDICTION
 from mmtk_blip.weights.public import TEXT, Heads
 from mmtk_blip.weights.reading import read_tensors
-from mmtk_blip.weights.sources import in_size, med_of
+from mmtk_blip.weights.sources import in_size
 
 VIT = "model.image_encoder.vit."
 _BERTS_PREDICTIONS = "cls.predictions."
 _WORDS = "embeddings.word_embeddings.weight"
+_POSITIONS = "embeddings.position_embeddings.weight"
+_SEGMENTS = "embeddings.token_type_embeddings.weight"
 # Names of BERT checkpoints from before 2019.
 _OLD_NAMES = ((".gamma", ".weight"), (".beta", ".bias"))
 
@@ -82,7 +84,8 @@ class BertWeights:
     """Weights of BERT for the text transformer and the heads that predict words; public BLIP's first ones.
 
     BERT has no cross-attention, which keeps its random values, as do the rows of tokens that BERT lacks:
-    [DEC] and [ENC]. Encoder and decoder start alike. What BERT adds for segments is left over, as in BLIP.
+    [DEC] and [ENC]. Encoder and decoder start alike. What BERT adds for segments is left over, as in BLIP,
+    but for models that add the first segment's to the positions, as ALBEF.
 
     Args:
         name: a BERT of the hub, e.g. ``bert-base-uncased``.
@@ -98,18 +101,27 @@ class BertWeights:
 
         Raises CheckpointError when the weights can't be had, are no BERT's, or have another vocabulary.
         """
-        transformer = med_of(learner, "BERT's weights").text_transformer
+        transformer = getattr(learner.model, "text_transformer", None)
+        if not all(hasattr(transformer, part) for part in ("embeddings", "self_attention", "feed_forward")):
+            raise CheckpointError(
+                f"BERT's weights fit a text transformer of BERT's parts, and {type(learner.model).__name__} "
+                "has none"
+            )
         path = self._folder() if self._path is None else self._path
         given = {_plain_name(name): (name, tensor) for name, tensor in read_tensors(path).items()}
         if _WORDS not in given:
             raise CheckpointError(f"{path}: no BERT: it lacks {_WORDS}")
         _check_vocabulary(len(given[_WORDS][1]), path, learner)
-        own, heads = DECODERS_OWN[transformer.sharing], Heads.of(learner).predict_words
+        own = DECODERS_OWN[transformer.sharing] if isinstance(transformer, TextTransformer) else ()
+        predictions = [f"heads.{head}.prediction." for head in Heads.of(learner).predict_words]
+        predictions += ["model.prediction."] if hasattr(learner.model, "prediction") else []
+        if getattr(transformer, "adds_segment", False):
+            _add_segment(given)
         state = learner.state_dict()
         found: dict[str, Tensor] = {}
         left_over = []
         for name, (theirs, tensor) in given.items():
-            places = _places(name, own, heads)
+            places = _places(name, own, predictions)
             found |= {place: _begun(tensor, place, state) for place in places}
             if not places:
                 left_over.append(theirs)
@@ -131,7 +143,14 @@ def _unfetched(what: str, error: Exception) -> CheckpointError:
     return CheckpointError(f"{what} can't be fetched ({reason}); without a network, give path: a local copy")
 
 
-def _places(name: str, own: Collection[str], heads: Sequence[str]) -> list[str]:
+def _add_segment(given: dict[str, tuple[str, Tensor]]) -> None:
+    """Add the first segment's embedding, which all tokens get, to those of the positions."""
+    if _POSITIONS in given and _SEGMENTS in given:
+        theirs, positions = given[_POSITIONS]
+        given[_POSITIONS] = theirs, positions + given[_SEGMENTS][1][0]
+
+
+def _places(name: str, own: Collection[str], predictions: Sequence[str]) -> list[str]:
     """Where a BERT tensor belongs, in a learner whose decoder has the parts ``own`` to itself."""
     ours = BERT.ours(name)
     if ours is not None:
@@ -139,7 +158,7 @@ def _places(name: str, own: Collection[str], heads: Sequence[str]) -> list[str]:
         return [side + ours for side in both]
     if name.startswith(_BERTS_PREDICTIONS):
         predicted = PREDICTION.ours(name.removeprefix(_BERTS_PREDICTIONS))
-        return [] if predicted is None else [f"heads.{head}.prediction.{predicted}" for head in heads]
+        return [] if predicted is None else [place + predicted for place in predictions]
     return []
 
 
