@@ -86,7 +86,7 @@ def take_over(learner: Learner, found: ForeignWeights, source: str) -> Takeover:
     return Takeover(
         loaded=tuple(loaded),
         left_over=(*(name for name in found.tensors if name not in wanted), *found.left_over),
-        fresh=tuple(name for name in wanted if name not in found.tensors),
+        fresh=tuple(name for name in wanted if name not in tensors),
         misshapen=tuple(misshapen),
     )
 

@@ -135,6 +135,7 @@ def from_options(kind: str, use: str, options: Mapping[str, str], registry: Regi
     Raises:
         RecipeError: there is no such component, or a key is unknown or wrong.
     """
+    registry.get(kind, use)
     problems: list[Problem] = []
     given: dict[str, Marked] = {"use": mark(use, Place("command line"))}
     for key, text in options.items():

@@ -6,7 +6,7 @@ Shapes: ``R`` texts, ``L`` text tokens, ``B`` images, ``N`` image tokens, ``D`` 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -122,6 +122,18 @@ class TextTransformer(nn.Module):
         self.decoder_cross_attention = cross_attention(decoders_source) if own_cross_attention else None
         self.decoder_feed_forward = feed_forward() if "feed_forward" in own else None
         initialise_as_bert(self, init_std)
+
+    def adapt_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of weights by this module's names, what the decoder takes over from the encoder's.
+
+        That is every part which the decoder has of its own here and shared where the weights come from.
+        """
+        shared: dict[str, Tensor] = {}
+        for name, own in self.state_dict().items():
+            encoders = weights.get(name.removeprefix("decoder_"))
+            if name.startswith("decoder_") and name not in weights and encoders is not None:
+                shared |= {name: encoders} if encoders.shape == own.shape else {}
+        return shared
 
     def text_encoder(self) -> TextEncoder:
         """The text-only mode as a module that shares this one's weights."""

@@ -10,6 +10,10 @@ from mmtk_blip.text_transformer import DECODERS_OWN, TextTransformer
 from mmtk_blip.tokenizer import WordPiece
 from torch import Tensor, nn
 
+from mmtk.engine.initialise import take_over
+from mmtk.engine.learner import Learner
+from mmtk.types import ForeignWeights
+
 from .parts import VOCABULARY, tiny_transformer
 
 PARTS = ("embeddings", "self_attention", "cross_attention", "feed_forward")
@@ -128,3 +132,19 @@ def test_feature_towers_hold_the_text_mode_alone(sharing: str) -> None:
         for parameter in module.parameters()
     }
     assert {id(parameter) for parameter in model.feature_towers().parameters()} == expected
+
+
+@pytest.mark.parametrize("sharing", ["all_but_sa", "all_but_ca", "none"])
+def test_a_decoder_of_its_own_starts_from_shared_weights(sharing: str) -> None:
+    """As when a captioner, whose file has one transformer, is imported and fine-tuned as BLIP's MED."""
+    shared, own = tiny_transformer("all"), tiny_transformer(sharing)
+    ids = torch.tensor([[2, 5, 6, 7]])
+    image = torch.randn(1, 3, 24)
+    done = take_over(
+        Learner(own, {}), ForeignWeights({f"model.{k}": v for k, v in shared.state_dict().items()}), ""
+    )
+    assert not done.fresh
+    found, expected = (
+        each.eval().decode(ids, each.image_keys_values(image, "decoder")) for each in (own, shared)
+    )
+    torch.testing.assert_close(found, expected)

@@ -160,6 +160,11 @@ def imported(
     }
     left_over = tuple(given.names.get(name, name) for name in weights.left_over)
     notes += _notes(found, "logit_scale" in tensors)
+    asked_heads = (("heads", text, options.heads), ("image_heads", vision, options.image_heads))
+    guessed = [f"{key}={sizes.heads}" for key, sizes, known in asked_heads if known is None]
+    if guessed:
+        found_heads = ", ".join(guessed)
+        notes += (f"Shapes don't tell the attention heads; by BLIP's rule, of 64 wide ones: {found_heads}.",)
     if (options.max_length or 0) > text.max_positions:
         notes += (f"Texts are cut at {text.max_positions} tokens: the checkpoint has no more positions.",)
     return ImportedLearner(model, _heads(found), ForeignWeights(filled, left_over), notes)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import timm
 import torch
+from huggingface_hub import logging
 from torch import Tensor
 from transformers.utils import cached_file
 
@@ -73,6 +74,7 @@ class TimmWeights:
         settings = timm.models.get_pretrained_cfg(self._name)
         if settings is None or not settings.has_weights:
             raise CheckpointError(f"timm has no pretrained weights for {self._name!r}")
+        _quiet_hub()
         try:
             return dict(timm.create_model(self._name, pretrained=True).state_dict())
         # The hub's clients have many kinds of exceptions.
@@ -129,6 +131,7 @@ class BertWeights:
 
     def _folder(self) -> Path:
         assert self._name is not None, "the config asks for one of name and path"
+        _quiet_hub()
         try:
             weights = cached_file(self._name, "model.safetensors")
             cached_file(self._name, VOCABULARY_FILE, _raise_exceptions_for_missing_entries=False)
@@ -136,6 +139,11 @@ class BertWeights:
         # The hub's client has many kinds of exceptions.
         except Exception as error:
             raise _unfetched(f"BERT's weights {self._name!r}", error) from error
+
+
+def _quiet_hub() -> None:
+    """The hub's client logs every retry; the one message that counts comes at the end."""
+    logging.set_verbosity_error()
 
 
 def _unfetched(what: str, error: Exception) -> CheckpointError:
