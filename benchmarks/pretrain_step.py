@@ -248,18 +248,21 @@ def _print(ours: Measured, reference: Measured, batch: int, device: str) -> None
         print(f"aim of {AIM_MEMORY:.2f} of the step's memory: {met} ({memory:.2f})")
 
 
-def at_least_two(text: str) -> int:
-    number = int(text)
-    if number < 2:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 2, not '{text}'")
-    return number
+def at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"expected a number of at least {least}, not '{text}'")
+        return number
+
+    return parse
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pretrain_step", description=__doc__)
     parser.add_argument("--sizes", choices=SIZES, default="full", help="of models and batch (default: full)")
-    parser.add_argument("--batch", type=at_least_two, help="pairs in a step, instead of what the sizes say")
-    parser.add_argument("--steps", type=at_least_two, default=5, help="timed steps of each side (default: 5)")
+    parser.add_argument("--batch", type=at_least(2), help="pairs in a step, instead of what the sizes say")
+    parser.add_argument("--steps", type=at_least(1), default=5, help="timed steps of each side (default: 5)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
