@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 Linear = Callable[[Tensor], Tensor]
+_NEEDED = ("_reorder_linear_weight", "_linear_pointwise")
 FEW_ROWS = 16  # oneDNN arranges weights for about so many; others are hardly slower
 
 
@@ -22,8 +23,11 @@ def prepacked(weight: Tensor, bias: Tensor) -> Linear:
         weight: ``(out, in)``.
         bias: ``(out,)``.
     """
-    on_cpu = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    if not on_cpu or weight.dtype != torch.float32:
+    # PyTorch's own operations, under names that it doesn't promise to keep.
+    can_pack = torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, name) for name in _NEEDED
+    )
+    if weight.device.type != "cpu" or not can_pack or weight.dtype != torch.float32:
         return lambda states: F.linear(states, weight, bias)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), FEW_ROWS)
     bias = bias.detach()
