@@ -297,7 +297,7 @@ class WeightSource(Protocol):
     """First weights for a learner, made elsewhere."""
 
     def __call__(self, learner: Learner) -> ForeignWeights:
-        """Return what there is for ``learner``, position embeddings already in its size.
+        """Return what there is for ``learner``; its modules adapt sizes themselves (``adapt_weights``).
 
         Raises CheckpointError when they can't be read. The host copies what fits and says what doesn't.
         """

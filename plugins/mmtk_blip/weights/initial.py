@@ -19,7 +19,6 @@ from mmtk_blip.tokenizer import VOCABULARY_FILE, WordPiece, read_vocabulary
 from mmtk_blip.weights.names import BERT, PREDICTION
 from mmtk_blip.weights.public import TEXT, Heads
 from mmtk_blip.weights.reading import read_tensors
-from mmtk_blip.weights.sources import in_size
 
 VIT = "model.image_encoder.vit."
 _BERTS_PREDICTIONS = "cls.predictions."
@@ -43,7 +42,7 @@ class TimmWeights:
         self._path = path
 
     def __call__(self, learner: Learner) -> ForeignWeights:
-        """The encoder's tensors, position embeddings in its size; a classifier is left over.
+        """The encoder's tensors; a classifier is left over.
 
         Raises CheckpointError when the weights can't be had, are no ViT's, or the image encoder is another.
         """
@@ -63,7 +62,7 @@ class TimmWeights:
             given["pos_embed"] = torch.cat((given["pos_embed"][:, :1], given["pos_embed"][:, 2:]), dim=1)
         wanted = encoder.vit.state_dict()
         found = {VIT + name: tensor for name, tensor in given.items() if name in wanted}
-        return ForeignWeights(in_size(found, learner), tuple(name for name in given if name not in wanted))
+        return ForeignWeights(found, tuple(name for name in given if name not in wanted))
 
     def _tensors(self) -> dict[str, Tensor]:
         if self._path is not None:

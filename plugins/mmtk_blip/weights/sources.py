@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-
-from torch import Tensor
 
 from mmtk.api import CheckpointError, ForeignWeights
 from mmtk.engine.learner import Learner
 from mmtk_blip.med import Med
-from mmtk_blip.position_embeddings import resized
 from mmtk_blip.weights import hf
 from mmtk_blip.weights.public import Heads, weights_for
 from mmtk_blip.weights.reading import read_tensors
 from mmtk_blip.weights.sizes import vocabulary_size
-
-POSITIONS = "model.image_encoder.vit.pos_embed"
 
 
 class BlipWeights:
@@ -30,7 +24,7 @@ class BlipWeights:
         self._path = path
 
     def __call__(self, learner: Learner) -> ForeignWeights:
-        """The checkpoint's tensors by the learner's names, position embeddings in its size.
+        """The checkpoint's tensors by the learner's names.
 
         Raises CheckpointError when the checkpoint can't be read or isn't BLIP's, or the model isn't MED.
         """
@@ -43,7 +37,7 @@ class BlipWeights:
         except CheckpointError as error:
             raise CheckpointError(f"{self._path}: {error}") from error
         left_over = tuple(given.names.get(name, name) for name in weights.left_over)
-        return ForeignWeights(in_size(weights.tensors, learner), left_over)
+        return ForeignWeights(weights.tensors, left_over)
 
 
 def med_of(learner: Learner, what: str) -> Med:
@@ -51,12 +45,3 @@ def med_of(learner: Learner, what: str) -> Med:
     if not isinstance(learner.model, Med):
         raise CheckpointError(f"{what} fit the model 'med', and this one is {type(learner.model).__name__}")
     return learner.model
-
-
-def in_size(tensors: Mapping[str, Tensor], learner: Learner) -> dict[str, Tensor]:
-    """``tensors`` with position embeddings interpolated to the learner's picture size."""
-    found = dict(tensors)
-    wanted = learner.state_dict().get(POSITIONS)
-    if wanted is not None and POSITIONS in found and found[POSITIONS].ndim == 3:
-        found[POSITIONS] = resized(found[POSITIONS], wanted.shape[1] - 1)
-    return found

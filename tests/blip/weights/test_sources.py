@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmtk_blip.position_embeddings import resized
 from mmtk_blip.weights.exporters import BlipExporter, TransformersExporter
-from mmtk_blip.weights.sources import POSITIONS, BlipWeights
+from mmtk_blip.weights.sources import BlipWeights
 from torch import nn
 
 from mmtk.api import CheckpointError
@@ -18,6 +18,7 @@ from mmtk.engine.learner import Learner
 from .learners import Sizes, assert_equal_tensors, small_learner, source_of
 
 TEXT = "model.text_transformer."
+POSITIONS = "model.image_encoder.vit.pos_embed"
 
 
 def filled(learner: Learner, path: Path) -> Takeover:
@@ -87,10 +88,12 @@ def test_position_embeddings_come_in_the_learners_size(tmp_path: Path) -> None:
     trained = small_learner(sizes=Sizes(grid=3))
     BlipExporter()(source_of(trained), tmp_path / "blip.pth")
     larger = small_learner(sizes=Sizes(grid=5), seed=1)
-    found = BlipWeights(path=tmp_path / "blip.pth")(larger).tensors[POSITIONS]
+    filled(larger, tmp_path / "blip.pth")
+    found = larger.state_dict()[POSITIONS]
     assert torch.equal(found, resized(trained.state_dict()[POSITIONS], 25))
     same = small_learner(sizes=Sizes(grid=3), seed=1)
-    found = BlipWeights(path=tmp_path / "blip.pth")(same).tensors[POSITIONS]
+    filled(same, tmp_path / "blip.pth")
+    found = same.state_dict()[POSITIONS]
     assert torch.equal(found, trained.state_dict()[POSITIONS])
 
 
