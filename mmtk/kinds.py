@@ -324,7 +324,11 @@ class Exporter(Protocol):
 
 
 class Stage(Protocol):
-    """A step of a run."""
+    """A step of a run.
+
+    In a run of several ranks only the first one runs it, unless the stage has an attribute ``every_rank`` that is
+    true; all ranks then run it at once, in one process group, and only the first may write outputs.
+    """
 
     def run(self, context: StageContext) -> None:
         """Do the work inside ``context.folder`` and write every declared output there.
