@@ -133,7 +133,7 @@ def _plan(job: _Job) -> str:
     """Say how much there is to train, and on how much."""
     parameters = sum(p.numel() for p in job.trainer.learner.parameters() if p.requires_grad)
     steps, per_epoch = job.trainer.total_steps, job.trainer.steps_per_epoch
-    left_over = len(job.data) - job.data.batches_per_epoch * job.data.batch_size
+    left_over = len(job.data) - job.data.batches_per_epoch * job.data.global_batch
     rest = f" ({left_over} left over)" if left_over > 0 else ""
     batches, last = job.data.batches_per_epoch, job.data.batches_per_epoch % job.accumulate
     short = f", the last one of {last}" if last else ""
@@ -181,7 +181,7 @@ def _batches(job: _Job, start: int) -> Iterator[tuple[int, list[Batch], float]]:
     step = start
     while step < job.trainer.total_steps:
         epoch, offset = divmod(step, job.trainer.steps_per_epoch)
-        data = job.data.epoch(epoch, offset * job.accumulate)
+        data = job.data.epoch(epoch, offset * job.accumulate * job.data.global_batch)
         with contextlib.closing(data) as batches:  # type: ignore[type-var]
             asked = time.perf_counter()
             while gathered := list(itertools.islice(batches, job.accumulate)):
