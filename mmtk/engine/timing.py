@@ -15,7 +15,7 @@ _DATA_WAIT = "data wait"
 _ORDER = (
     _DATA_WAIT,
     "copy to device",
-    "forward/shared",
+    "forward/shared ",
     "forward",
     "backward",
     "gradient norm",
