@@ -10,6 +10,7 @@ from torch import nn
 
 from mmtk.errors import StageError
 
+Implementation = Literal["auto", "fused", "foreach", "plain"]
 _FUSED_DEVICES = {"cpu", "cuda"}
 
 
@@ -20,7 +21,7 @@ class AdamW:
         self,
         *,
         lr: float,
-        implementation: Literal["auto", "fused", "foreach", "plain"] = "auto",
+        implementation: Implementation = "auto",
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.05,

@@ -34,9 +34,11 @@ class StepTrace:
         self._clock = clock
         self._say = say
         self._profiler: profile | None = None
+        self._done = 0
+        self._failed = False
         if config is None or rank() > 0 or self._target.exists():
             return
-        self._left = config.warmup + config.steps
+        self._warmup, self._last = config.warmup, config.warmup + config.steps
         activities = [ProfilerActivity.CPU]
         if torch.cuda.is_available():
             activities.append(ProfilerActivity.CUDA)
@@ -55,25 +57,34 @@ class StepTrace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self._stop(failed=error is not None)
 
     def step(self) -> None:
         """Say that a step is done."""
         if self._profiler is None:
             return
-        self._profiler.step()
-        self._left -= 1
-        if self._left == 0:
+        self._done += 1
+        if self._done == self._last:
             self._stop()
+        else:
+            self._profiler.step()
 
-    def _stop(self) -> None:
+    def _stop(self, failed: bool = False) -> None:
         profiler, self._profiler = self._profiler, None
-        if profiler is not None:
-            self._clock.traced = False
-            profiler.stop()
+        if profiler is None:
+            return
+        self._clock.traced = False
+        self._failed = failed
+        profiler.stop()
+        if self._done <= self._warmup and not failed:
+            self._say(f"no trace: the stage ended within the {self._warmup} steps of profile.warmup")
 
     def _write(self, profiler: profile) -> None:
+        if self._failed or self._done <= self._warmup:
+            return  # the next try traces anew
         partial = self._target.with_name(f"partial-{TRACE}")
         profiler.export_chrome_trace(str(partial))
         partial.rename(self._target)
-        self._say(f"trace of {profiler.step_num} steps in {self._target}: open it at https://ui.perfetto.dev")
+        self._say(
+            f"trace of {self._done - self._warmup} steps in {self._target}: open it at https://ui.perfetto.dev"
+        )
