@@ -17,14 +17,17 @@ _HINT = {
 
 
 def compile_layers(layers: Sequence[nn.Module], device: torch.device) -> None:
-    """Compile layers in place, for inputs of any length; names of parameters stay.
+    """Compile what layers do, for inputs of any length; names of parameters stay.
+
+    It comes before activation checkpointing, which wraps ``forward``: torch compiles nothing around that.
 
     Raises:
         StageError: nothing can be compiled for ``device`` on this machine.
     """
     _try(device)
     for layer in layers:
-        layer.compile(dynamic=True)
+        # An attribute of the instance, as a wrapper of the layer changes it.
+        layer.forward = torch.compile(layer.forward, dynamic=True)
 
 
 def _try(device: torch.device) -> None:

@@ -114,14 +114,14 @@ class TrainStage:
         momentum: Any = None if config.momentum is None else config.momentum.build(model=model)
         layers = list(model.stacked_layers()) if hasattr(model, "stacked_layers") else []
         device = torch.device(context.device)
-        if config.activation_checkpointing is not None:
-            if not layers:
-                raise StageError("activation_checkpointing: this model doesn't name its layers")
-            config.activation_checkpointing.build()(layers)
         if config.compile:
             if not layers:
                 raise StageError("compile: this model doesn't name its layers")
             compile_layers(layers, device)
+        if config.activation_checkpointing is not None:
+            if not layers:
+                raise StageError("activation_checkpointing: this model doesn't name its layers")
+            config.activation_checkpointing.build()(layers)
         _set_tf32(config.precision)
         workload = Workload(
             Objective(learner, config.precision), momentum, layers, config.optimizer.build(), device
