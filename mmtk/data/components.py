@@ -5,27 +5,28 @@ from __future__ import annotations
 from mmtk.registry import Component
 
 CONFIGS = "mmtk.data.configs"
+READERS = "mmtk.data.reader_configs"
 
 COMPONENTS: list[Component] = [
     Component(
         "reader",
         "webdataset",
         "mmtk.data.webdataset:WebDatasetReader",
-        f"{CONFIGS}:WebDatasetConfig",
+        f"{READERS}:WebDatasetConfig",
         "image-text pairs in WebDataset tar shards",
     ),
     Component(
         "reader",
         "blip_json",
         "mmtk.data.blip_json:BlipJsonReader",
-        f"{CONFIGS}:BlipJsonConfig",
+        f"{READERS}:BlipJsonConfig",
         "image-text pairs in BLIP's JSON lists",
     ),
     Component(
         "reader",
         "fold",
         "mmtk.data.fold:fold_reader",
-        f"{CONFIGS}:FoldConfig",
+        f"{READERS}:FoldConfig",
         "a part of another reader's samples, for cross-fitting",
     ),
     Component(
