@@ -108,7 +108,7 @@ def _remote(address: str, suffix: str) -> list[str]:
 
 
 def _is_meant(match: str, suffix: str) -> bool:
-    return match.endswith(suffix) or not match.endswith(SIDECARS)
+    return suffix != ".tar" or not match.endswith(SIDECARS)
 
 
 def _noun(suffix: str) -> str:

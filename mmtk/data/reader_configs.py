@@ -38,6 +38,76 @@ class BlipJsonConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableConfig:
+    """What the readers of tables have in common."""
+
+    path: Annotated[Path | tuple[Path, ...], Input("annotations")]
+    """the table"""
+    images: Annotated[Path, Input("images")] | None = None
+    """the folder that paths of pictures start from and must not leave; null takes the folder of the table"""
+    image: str = "image"
+    """the column of the pictures"""
+    text: str | tuple[str, ...] = "caption"
+    """the column of the texts, or several; each holds a text or a list of texts, or nothing"""
+    image_id: str = "image_id"
+    """the column that says which rows show one picture; where it is missing, rows with the same path or the
+    same bytes do"""
+    source: str = ""
+    """where the texts come from (`web`, `human`, …)"""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.text:
+            yield "text", "needs at least one column"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonlConfig(TableConfig):
+    """Reads image-text pairs from files of one JSON object per line, with the pictures in a folder."""
+
+    path: Annotated[Path | tuple[Path, ...], Input("annotations")]
+    """a file, a folder of `*.jsonl`, a pattern (`a-*.jsonl`, `a-{00..15}.jsonl`) or a list of these"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvConfig(TableConfig):
+    """Reads image-text pairs from CSV and TSV files, with the pictures in a folder."""
+
+    path: Annotated[Path | tuple[Path, ...], Input("annotations")]
+    """a file, a folder of `*.csv`, a pattern (`a-*.tsv`, `a-{00..15}.csv`) or a list of these"""
+    delimiter: str | None = None
+    """what stands between fields; null takes a tab in `*.tsv` files and a comma in others"""
+    columns: tuple[str, ...] | None = None
+    """names of the columns of files that have no header; null takes the first line as the header"""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from super().check()
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            yield "delimiter", "must be one character, and no quote or line break"
+        if self.columns is not None and len(set(self.columns)) < len(self.columns):
+            yield "columns", "two columns have one name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetConfig(TableConfig):
+    """Reads image-text pairs from Parquet files, with the pictures in a column or in a folder."""
+
+    path: Annotated[Path | tuple[Path, ...], Input("annotations")]
+    """a file, a folder of `*.parquet`, a pattern (`a-*.parquet`, `a-{00..15}.parquet`) or a list of these"""
+    cached_groups: Annotated[int, Range(1, None)] = 4
+    """row groups that are kept in memory: a shuffled pass reads a whole group for a row that is in none"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HfDatasetConfig(TableConfig):
+    """Reads image-text pairs from a dataset that the library `datasets` wrote with `save_to_disk`."""
+
+    path: Annotated[Path, Input("annotations")]
+    """the folder that was saved"""
+    split: str | None = None
+    """which split of a saved DatasetDict; null where the folder holds one dataset"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoldConfig:
     """Takes a part of another reader's samples, so that a filter can judge pairs it was not trained on."""
 
