@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from mmtk.cli import check, export_command, import_command, list_plugins, run
+from mmtk.distributed.group import SilentExitError
+from mmtk.distributed.launch import note_exit
 from mmtk.errors import MmtkError
 
 COMMANDS = {
@@ -19,6 +23,7 @@ COMMANDS = {
     "list-plugins": list_plugins,
 }
 USER_ERROR = 2
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,7 +50,17 @@ def build_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for a user's mistake, 130 or 143 for an interruption."""
+    """Run one command and return its exit code.
+
+    0, 2 for a user's mistake, 75 for an interruption before which all work was saved, 130 or 143 for another.
+    """
+    code = _run(argv)
+    if "RANK" in os.environ:
+        note_exit(int(os.environ["RANK"]), code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if not arguments:
@@ -60,10 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mmtk: {error}", file=sys.stderr)
         return USER_ERROR
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in FULL_DISK:
             raise
-        print(f"mmtk: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"mmtk: {error.filename or arguments[0]}: {error.strerror}", file=sys.stderr)
         return USER_ERROR
+    except SilentExitError as silent:
+        return silent.exit_code
     except KeyboardInterrupt as signal_:
         again = "; the same command goes on from here" if arguments[0] == "run" else ""
         print(f"mmtk: interrupted{again}", file=sys.stderr)

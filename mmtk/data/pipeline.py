@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
@@ -24,6 +24,8 @@ Part = TypeVar("Part")
 @dataclass
 class Accounts:
     """Where the samples of a pass went: ``offered == used + quarantined + left_over`` once it is through.
+
+    With several ranks these are one rank's figures; over the ranks they add up to those of the whole.
 
     Attributes:
         offered: samples that the pass was to take.
@@ -49,21 +51,37 @@ class Built(Generic[Part]):
 
 
 class TrainingData:
-    """Shuffled, augmented batches of a mixture. Everything depends on the seed, the epoch and the step alone.
+    """Shuffled, augmented batches of a mixture. Everything depends on the seed, the epoch and the draw alone.
+
+    An epoch is one row of draws, counted over all ranks. A step takes the next ``global_batch`` of them, and
+    each rank the contiguous part ``[rank * batch_size, (rank + 1) * batch_size)`` of these, so that several
+    ranks with small batches see what one rank with a large batch sees, augmented in the same way.
 
     A sample that can't be used is quarantined and another one of its source takes its place, so every batch
-    is full. Only an epoch that is shorter than one batch gives a smaller one.
+    is full. Only an epoch that is shorter than one global batch gives one smaller batch.
 
     Attributes:
-        batches_per_epoch: batches per epoch.
-        quarantine: what could not be used so far.
-        accounts: where the samples of the latest epoch went.
+        batch_size: pairs per batch of this rank.
+        global_batch: pairs per batch of all ranks together.
+        batches_per_epoch: batches per epoch, the same for every rank.
+        quarantine: what this rank could not use so far.
+        accounts: where this rank's samples of the latest epoch went.
     """
 
-    def __init__(self, config: DataConfig, *, seed: int) -> None:
-        """Open the sources. Raises DataError when one can't be opened or holds nothing usable."""
-        self.seed = seed
+    def __init__(self, config: DataConfig, *, seed: int, rank: int = 0, world: int = 1) -> None:
+        """Open the sources.
+
+        Args:
+            seed: the same on all ranks.
+            rank: which of the ``world`` processes this is, from 0.
+            world: how many processes share an epoch's draws.
+
+        Raises DataError when a source can't be opened or holds nothing usable, or when an epoch has too few
+        samples to give every rank one.
+        """
+        self.seed, self.rank, self.world = seed, rank, world
         self.batch_size = config.batch_size
+        self.global_batch = config.batch_size * world
         self.workers = config.workers
         self.quarantine = Quarantine()
         self.accounts = Accounts()
@@ -86,26 +104,60 @@ class TrainingData:
             raise DataError("no sources to train on")
         self._mixture = Mixture(sizes, seed)
         self._unusable: list[set[int]] = [set() for _ in sizes]
-        self.batches_per_epoch = max(1, len(self._mixture) // self.batch_size)
+        if len(self) < world:
+            raise DataError(f"an epoch of {len(self)} samples can't be shared out among {world} processes")
+        self.batches_per_epoch = self.batches_left(0)
 
     def __len__(self) -> int:
-        """Samples drawn per epoch, those of an incomplete last batch included."""
+        """Samples drawn per epoch by all ranks, those of an incomplete last batch included."""
         return len(self._mixture)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield an epoch's batches from ``start`` on. Raises DataError if a source is all unusable."""
-        draws = self._mixture.epoch(epoch)
-        end = min(len(draws), self.batches_per_epoch * self.batch_size)
-        first = min(start * self.batch_size, end)
-        self.accounts = accounts = Accounts(offered=len(draws) - first, left_over=len(draws) - end)
+    def batches_left(self, taken: int) -> int:
+        """Return how many batches ``epoch`` yields from the draw ``taken`` on."""
+        left = max(len(self) - taken, 0)
+        if len(self) < self.global_batch:
+            return int(left >= self.world)
+        return left // self.global_batch
 
-        def make(step: int) -> tuple[Batch, int]:
-            return self._batch(draws[step * self.batch_size : min((step + 1) * self.batch_size, end)], epoch)
+    def epoch(self, epoch: int, taken: int = 0) -> Iterator[Batch]:
+        """Yield this rank's batches of an epoch.
 
-        for batch, replaced in ordered_map(make, range(start, self.batches_per_epoch), self.workers):
+        Args:
+            epoch: which epoch, from 0.
+            taken: draws of it that were used already, by all ranks together; any number, so that a run can go
+                on with another batch size or another number of ranks.
+
+        Raises DataError if a source is all unusable.
+        """
+        draws = self._mixture.epoch(epoch)[taken:]
+        steps = self.batches_left(taken)
+        used = min(len(draws), steps * self.global_batch)
+        parts = [self._part(draws[:used], step) for step in range(steps)]
+        left_over = len(_share(draws[used:], self.rank, self.world))
+        self.accounts = accounts = Accounts(sum(map(len, parts)) + left_over, left_over=left_over)
+
+        def make(rows: np.ndarray) -> tuple[Batch, int]:
+            return self._batch(rows, epoch)
+
+        for batch, replaced in ordered_map(make, parts, self.workers):
             accounts.used += len(batch) - replaced
             accounts.quarantined += replaced
             yield batch
+
+    def state(self) -> dict[str, Any]:
+        """Return where this rank's streams stand after the last batch that ``epoch`` yielded.
+
+        It is made of JSON's types, and empty where all sources can be read by index: what is left of an epoch
+        then follows from ``taken`` alone.
+        """
+        return {}
+
+    def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on where another run's ``state`` was: ``states`` of all its ranks, in their order."""
+
+    def _part(self, draws: np.ndarray, step: int) -> np.ndarray:
+        """Return what this rank has of the global batch at ``step``."""
+        return _share(draws[step * self.global_batch : (step + 1) * self.global_batch], self.rank, self.world)
 
     def _batch(self, rows: np.ndarray, epoch: int) -> tuple[Batch, int]:
         """Load a batch, and count the drawn samples that others had to replace."""
@@ -226,6 +278,11 @@ class EvaluationData:
                 self._indices[self._loader.read(index).key] = index
             except SampleError as error:
                 self.quarantine.add(Quarantined(error.key, error.reason, error.location))
+
+
+def _share(rows: np.ndarray, rank: int, world: int) -> np.ndarray:
+    """Return the contiguous part of a rank; the parts' sizes differ by one at most."""
+    return rows[len(rows) * rank // world : len(rows) * (rank + 1) // world]
 
 
 def _first_reason(quarantined: Sequence[Quarantined]) -> str:

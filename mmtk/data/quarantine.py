@@ -26,6 +26,11 @@ class Quarantine:
         with self._lock:
             self._entries.setdefault((entry.location, entry.key), entry)
 
+    def add_all(self, entries: Iterable[Quarantined]) -> None:
+        """Add several entries."""
+        for entry in entries:
+            self.add(entry)
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,70 @@ def test_an_epoch_can_start_at_any_step_in_a_fresh_process() -> None:
     whole = list(TrainingData(training_config(readers), seed=1).epoch(2))
     for start in range(len(whole) + 2):
         fresh = TrainingData(training_config(readers, workers=2), seed=1)
-        assert equal(list(fresh.epoch(2, start)), whole[start:])
-        assert fresh.accounts.offered == 30 - 4 * min(start, 7)
+        assert fresh.batches_left(4 * start) == len(whole[start:])
+        assert equal(list(fresh.epoch(2, 4 * start)), whole[start:])
+        assert fresh.accounts.offered == max(30 - 4 * start, 0)
+
+
+def joined(batches: Iterable[Batch]) -> Batch:
+    """One batch of several ranks' batches."""
+    batches = list(batches)
+    return Batch(
+        torch.cat([batch.images for batch in batches]),
+        tuple(text for batch in batches for text in batch.texts),
+        torch.cat([batch.image_ids for batch in batches]),
+        tuple(key for batch in batches for key in batch.keys),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    samples=st.integers(1, 40),
+    world=st.integers(1, 4),
+    batch_size=st.integers(1, 5),
+    taken=st.integers(0, 45),
+    workers=st.sampled_from([0, 0, 0, 2]),
+    weight=st.sampled_from([0.5, 1.0, 1.7]),
+)
+def test_ranks_share_out_what_one_rank_with_a_large_batch_sees(
+    samples: int, world: int, batch_size: int, taken: int, workers: int, weight: float
+) -> None:
+    readers = {"web": (reader(samples, {1, 4} if samples > 5 else frozenset()), weight)}  # type: ignore[arg-type]
+    one = TrainingData(training_config(readers, batch_size=batch_size * world), seed=2)
+    config = training_config(readers, batch_size=batch_size, workers=workers)
+    if len(one) < world:
+        with pytest.raises(DataError, match=f"{len(one)} samples can't be shared out among {world} proc"):
+            TrainingData(config, seed=2, world=world)
+        return
+    ranks = [TrainingData(config, seed=2, rank=rank, world=world) for rank in range(world)]
+    parts = [list(rank.epoch(3, taken)) for rank in ranks]
+    steps = {rank.batches_left(taken) for rank in ranks} | {len(part) for part in parts}
+    whole = list(one.epoch(3, taken))[: max(steps)]
+    assert steps == {len(whole)}
+    assert equal([joined(step) for step in zip(*parts, strict=True)], whole)
+    for step in zip(*parts, strict=True):
+        sizes = {len(batch) for batch in step}
+        assert sizes == {batch_size} if len(one) >= one.batch_size else max(sizes) - min(sizes) <= 1
+    accounts = [rank.accounts for rank in ranks]
+    assert sum(a.offered for a in accounts) == max(len(one) - taken, 0)
+    assert sum(a.used + a.quarantined for a in accounts) == sum(map(len, whole))
+    assert all(a.offered == a.used + a.quarantined + a.left_over for a in accounts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    samples=st.integers(5, 20), sizes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2)), max_size=6)
+)
+def test_batch_size_and_ranks_may_change_within_an_epoch(samples: int, sizes: list[tuple[int, int]]) -> None:
+    readers = {"web": (reader(samples), 1.0)}
+    row = [b.keys[0] for b in TrainingData(training_config(readers, batch_size=1), seed=4).epoch(1)]
+    seen: list[str] = []
+    for batch_size, world in sizes:
+        config, taken = training_config(readers, batch_size=batch_size), len(seen)
+        for rank in range(world):
+            data = TrainingData(config, seed=4, rank=rank, world=world)
+            seen += [key for batch in itertools.islice(data.epoch(1, taken), 1) for key in batch.keys]
+    assert seen == row[: len(seen)]
 
 
 def test_epochs_and_seeds_differ_in_order_texts_and_augmentation() -> None:
