@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmtk.data.image_files import read_image_file
-from mmtk.data.printable import printable
 from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError, SampleError
+from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
 
 

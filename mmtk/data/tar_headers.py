@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from mmtk.data.printable import printable
+from mmtk.printable import printable
 
 BLOCK = 512
 END = bytes(BLOCK)
