@@ -69,7 +69,7 @@ class WebDatasetReader:
         except DataError as error:
             raise SampleError(str(error), key, location) from error
         except Exception as error:  # every store has error types of its own
-            raise SampleError(f"unreadable shard: {describe(error)}", key, location) from error
+            raise SampleError(f"unreadable shard: {printable(describe(error))}", key, location) from error
 
 
 def read_parts(shard: str, spans: Sequence[Span]) -> list[bytes | None]:
