@@ -99,11 +99,16 @@ def _remote(address: str, suffix: str) -> list[str]:
         raise DataError(f"can't list {address}: {describe(error)}") from error
     if not matches:
         raise DataError(f"nothing lies at {address}")
-    return [fs.unstrip_protocol(match) for match in matches]
+    # The part of the address that the path leaves out (protocol, host) stands before what was found.
+    inner = path.strip("/")
+    if not address.rstrip("/").endswith(inner):
+        return [fs.unstrip_protocol(match) for match in matches]
+    before = address.rstrip("/").removesuffix(inner)
+    return [before + match.lstrip("/") for match in matches]
 
 
 def _is_meant(match: str, suffix: str) -> bool:
-    return match.endswith(suffix) or not match.endswith(SIDECARS)
+    return suffix != ".tar" or not match.endswith(SIDECARS)
 
 
 def _noun(suffix: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmtk.data.image_files import read_image_file
+from mmtk.data.printable import printable
 from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError, SampleError
 from mmtk.types import Quarantined, RawSample
@@ -57,10 +59,9 @@ class BlipJsonReader:
         """Read one sample. Raises SampleError when its image file can't be read."""
         item = self._items[index]
         try:
-            data = item.image.read_bytes()
-        except OSError as error:
-            reason = f"no image: can't read {item.image}: {error.strerror}"
-            raise SampleError(reason, item.key, item.location) from error
+            data = read_image_file(item.image)
+        except DataError as error:
+            raise SampleError(str(error), item.key, item.location) from error
         return RawSample(item.key, data, item.texts, item.image_id, self.source, item.location)
 
 
@@ -104,7 +105,7 @@ def parse_item(item: Any) -> tuple[str, tuple[str, ...], str]:
 
 def _free_key(image: Path, index: int, taken: set[str]) -> str:
     """Name an item after its image, in a way that can name a file in a shard."""
-    stem = str(image.with_suffix("")).strip("/").replace(".", "_")
+    stem = printable(str(image.with_suffix(""))).strip("/").replace(".", "_")
     key, suffix = stem, f"-{index}"
     while key in taken:
         key += suffix

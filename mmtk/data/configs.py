@@ -4,66 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
-from mmtk.config import Input, Range, Slot, node
+from mmtk.config import Range, Slot, node
 from mmtk.kinds import Blueprint, ImageTransform, Reader, Stream, TextTransform
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebDatasetConfig:
-    """Reads image-text pairs from WebDataset tar shards."""
-
-    path: Annotated[Path | tuple[Path, ...], Input("dataset")]
-    """a folder of `*.tar` shards, a shard, a pattern (`a-*.tar`, `a-{0000..0123}.tar`) or a list of these"""
-    source: str | None = None
-    """where the texts come from (`web`, `human`, …); overrides what the shards say"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebDatasetStreamConfig:
-    """Reads image-text pairs from WebDataset tar shards in one pass, without an index."""
-
-    path: str | tuple[str, ...]
-    """a folder of `*.tar` shards, a shard, a pattern (`a-{0000..0123}.tar`) or a list of these; an address
-    that fsspec opens (`s3://…`, `https://…`) or a path, which starts at the working directory"""
-    source: str | None = None
-    """where the texts come from (`web`, `human`, …); overrides what the shards say"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlipJsonConfig:
-    """Reads image-text pairs from BLIP's JSON lists."""
-
-    annotations: Annotated[Path | tuple[Path, ...], Input("annotations")]
-    """a JSON list, or several, of items with `image`, `caption` (one or a list) and perhaps `image_id`"""
-    images: Annotated[Path, Input("images")]
-    """the folder that the items' `image` paths start from"""
-    source: str = ""
-    """where the texts come from (`web`, `human`, …)"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldConfig:
-    """Takes a part of another reader's samples, so that a filter can judge pairs it was not trained on."""
-
-    reader: Annotated[Blueprint[Reader], Slot("reader")]
-    """the whole dataset"""
-    fold: Annotated[int, Range(0, None)]
-    """which part, counted from 0: the samples whose index modulo `folds` it is. Samples of one image may
-    fall into different parts; where that matters, give the image one sample with several texts."""
-    folds: Annotated[int, Range(2, None)] = 2
-    """number of parts"""
-    rest: bool = False
-    """take all but that part"""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.fold >= self.folds:
-            yield "fold", f"must be below folds ({self.folds}), not {self.fold}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from mmtk.data.addresses import find_shards
 from mmtk.data.shard_stream import read_shard
@@ -15,9 +16,9 @@ class WebDatasetStream:
     Keys need only be unique within a shard.
     """
 
-    def __init__(self, path: str | Sequence[str], source: str | None = None) -> None:
+    def __init__(self, path: str | Path | Sequence[str | Path], source: str | None = None) -> None:
         """Raises DataError when a path names nothing."""
-        self.shards: Sequence[str] = find_shards([path] if isinstance(path, str) else path)
+        self.shards: Sequence[str] = find_shards([path] if isinstance(path, str | Path) else path)
         self._source = source
 
     def read(self, shard: str) -> Iterator[RawSample | Quarantined]:
