@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor, nn
 
+    from mmtk.distributed.spread import Spread, Workload
     from mmtk.engine.learner import Learner
     from mmtk.stages.context import StageContext
 
@@ -128,6 +129,11 @@ class Model(Protocol):
         features ``(B, E)``; its ``embed_dim`` is ``E``. A momentum encoder keeps a moving average of a deep
         copy of it. Where heads ask the slow copy for more than features, it returns its image tokens
         ``(B, N, D)`` as a third value, for ``MomentumKeys.image_embeds``.
+
+        A model may also have a method ``stacked_layers()``: the modules that make up most of it, from first
+        to last, each called whole and no one inside another. Strategies shard it by them, and activations
+        are recomputed by them. What a module offers beside ``forward`` its attribute ``forward_methods``
+        names, a tuple of strings.
         """
 
 
@@ -280,6 +286,27 @@ class Schedule(Protocol):
         """Return the factor on the optimizer's peak rate at ``step`` (0-based)."""
 
 
+class Strategy(Protocol):
+    """How training is spread over the ranks of a run."""
+
+    def __call__(self, workload: Workload) -> Spread:
+        """Put the workload in its place. Every rank calls it, with equal workloads.
+
+        A strategy that shards the learner shards the momentum encoder's ``twin`` likewise: both then hold
+        shards of equal shapes, so that a moving average works on them. Of one rank it makes what ``single``
+        makes.
+
+        Raises StageError where device or backend can't run it correctly.
+        """
+
+
+class LayerWrapper(Protocol):
+    """Changes how layers are computed, not what: activation checkpointing."""
+
+    def __call__(self, layers: Sequence[nn.Module]) -> None:
+        """Change the layers in place; the names of their parameters stay."""
+
+
 class Logger(Protocol):
     """Takes the figures of a run. Built with ``folder``."""
 
@@ -339,8 +366,8 @@ class Exporter(Protocol):
 class Stage(Protocol):
     """A step of a run.
 
-    In a run of several ranks only the first one runs it, unless the stage has an attribute ``every_rank`` that is
-    true; all ranks then run it at once, in one process group, and only the first may write outputs.
+    In a run of several ranks only the first one runs it, unless the stage has an attribute ``every_rank``
+    that is true; all ranks then run it at once, in one process group, and only the first may write outputs.
     """
 
     def run(self, context: StageContext) -> None:
@@ -376,6 +403,8 @@ KINDS: Mapping[str, Kind] = {
         Kind("text_transform", TextTransform),
         Kind("optimizer", OptimizerFactory),
         Kind("schedule", Schedule),
+        Kind("strategy", Strategy),
+        Kind("activation_checkpointing", LayerWrapper),
         Kind("logger", Logger, ("folder",)),
         Kind("metric", Metric),
         Kind("report_section", ReportSection),

@@ -105,6 +105,7 @@ class StepState:
         total_steps: optimizer steps of the whole run.
         seed: the stage's seed.
         part: which of the batches that the step accumulates; 0 is the first.
+        rank: which of the run's processes this is.
     """
 
     step: int
@@ -112,14 +113,20 @@ class StepState:
     total_steps: int
     seed: int
     part: int = 0
+    rank: int = 0
+
+    @property
+    def rank_part(self) -> tuple[object, ...]:
+        """What seeds depend on beside seed and step: nothing on the first rank, which draws as if alone."""
+        return (f"rank {self.rank}",) if self.rank else ()
 
     def generator(self, name: str) -> torch.Generator:
-        """Return a CPU generator that depends on the seed, the step, its part and ``name`` alone."""
+        """Return a CPU generator that depends on seed, step, part, rank and ``name`` alone."""
         import torch
 
         # The first part draws as a step of one batch does.
         part = (self.part,) if self.part else ()
-        return torch.Generator().manual_seed(stable_hash(self.seed, self.step, name, *part))
+        return torch.Generator().manual_seed(stable_hash(self.seed, self.step, name, *part, *self.rank_part))
 
 
 class HeadOutput(NamedTuple):
@@ -130,7 +137,7 @@ class HeadOutput(NamedTuple):
 
 
 class Similarities(NamedTuple):
-    """ITC logits of a batch against the keys: the batch itself first, then the queue.
+    """ITC logits of a batch against the keys: the batch itself, other ranks' batches, then the queue.
 
     Attributes:
         image_to_text: ``(B, K)``, divided by the temperature; its gradient reaches the online towers.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from mmtk.cli import check, export_command, import_command, list_plugins, run
-from mmtk.distributed.group import SilentExit
+from mmtk.distributed.group import SilentExitError
 from mmtk.distributed.launch import note_exit
 from mmtk.errors import MmtkError
 
@@ -79,7 +79,7 @@ def _run(argv: Sequence[str] | None) -> int:
             raise
         print(f"mmtk: {error.filename or arguments[0]}: {error.strerror}", file=sys.stderr)
         return USER_ERROR
-    except SilentExit as silent:
+    except SilentExitError as silent:
         return silent.exit_code
     except KeyboardInterrupt as signal_:
         again = "; the same command goes on from here" if arguments[0] == "run" else ""

@@ -34,6 +34,11 @@ class Quarantine:
                 with self._file.open("ab") as file:
                     file.write(_line(entry))
 
+    def add_all(self, entries: Iterable[Quarantined]) -> None:
+        """Add several entries."""
+        for entry in entries:
+            self.add(entry)
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -17,7 +17,7 @@ from mmtk.errors import MmtkError, StageError
 _POLL_SECONDS = 0.05
 
 
-class SilentExit(Exception):
+class SilentExitError(Exception):
     """Another rank says what has ended the run: this one leaves without a word.
 
     Attributes:
@@ -87,7 +87,7 @@ def before_meeting() -> Iterator[None]:
         yield
     except MmtkError as error:
         if os.environ.get("RANK", "0") != "0":
-            raise SilentExit(_exit_code(error)) from error
+            raise SilentExitError(_exit_code(error)) from error
         raise
 
 
@@ -100,11 +100,13 @@ def process_group(device: str) -> Iterator[Ranks]:
 
     Raises:
         StageError: the ranks don't find each other, or the recipe gives all of them one device.
-        SilentExit: in place of any error, where another rank has failed before.
+        SilentExitError: in place of any error, where another rank has failed before.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield Ranks()
         return
+    # Otherwise every rank repeats torch's advice, e.g. that all parameters were used in the first step.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     import torch.distributed as dist
 
@@ -119,7 +121,10 @@ def process_group(device: str) -> Iterator[Ranks]:
         # A restart by torchrun finds the same store, with what the earlier try has left in it.
         prefix = f"mmtk/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
         dist.init_process_group(
-            "nccl" if cuda else "gloo", store=dist.PrefixStore(f"{prefix}/group", store), rank=rank, world_size=size
+            "nccl" if cuda else "gloo",
+            store=dist.PrefixStore(f"{prefix}/group", store),
+            rank=rank,
+            world_size=size,
         )
     except (RuntimeError, ValueError, dist.DistError) as error:
         raise StageError(f"the ranks of this run don't find each other: {error}") from error
@@ -128,11 +133,11 @@ def process_group(device: str) -> Iterator[Ranks]:
         yield ranks
     except BaseException as error:
         if not ranks.speaks_for_failure():
-            raise SilentExit(_exit_code(error)) from error
+            raise SilentExitError(_exit_code(error)) from error
         if _lost_contact(error):
             raise StageError(
-                "lost contact with another rank, which ended without a message; was it killed, or out of memory? "
-                f"({str(error).splitlines()[0][:200]})"
+                "lost contact with another rank, which ended without a message; was it killed, or out of "
+                f"memory? ({str(error).splitlines()[0][:200]})"
             ) from error
         raise
     # A rank that fails doesn't come here: it must not wait for the others, which may sit in a collective.
@@ -150,7 +155,8 @@ def _take_device(local_rank: int, devices: int) -> None:
 
     if local_rank >= devices:
         raise StageError(
-            f"there are more ranks on this machine than its {devices} CUDA devices; start fewer, or use device=cpu"
+            f"there are more ranks on this machine than its {devices} CUDA devices; start fewer, or use "
+            "device=cpu"
         )
     torch.cuda.set_device(local_rank)
 

@@ -33,7 +33,9 @@ def launch(ranks: int, command: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks speak for themselves
+    logging.getLogger("torch.distributed.elastic").setLevel(
+        logging.CRITICAL
+    )  # the ranks speak for themselves
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SECONDS_TO_SAVE))
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // ranks, 1)))
     config = LaunchConfig(
@@ -82,4 +84,3 @@ def _first_failure(notes: Path, ranks: int, default: int = 1) -> int:
     if killed:
         print(f"mmtk: {killed} of {ranks} ranks were killed without a message", file=sys.stderr)
     return failed[0][1]
-

@@ -77,7 +77,9 @@ def _handling(handler: object) -> Iterator[None]:
     main_process = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != main_process:  # a forked data worker inherits the handler, and a Ctrl-C reaches it too
+        if (
+            os.getpid() != main_process
+        ):  # a forked data worker inherits the handler, and a Ctrl-C reaches it too
             os._exit(128 + number)
         handler(number, frame)  # type: ignore[operator]
 

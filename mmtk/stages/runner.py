@@ -31,8 +31,8 @@ from mmtk.stages.reports import copy_report, report_names
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mmtk.recipe import CheckedRecipe, CheckedStage
     from mmtk.kinds import Stage
+    from mmtk.recipe import CheckedRecipe, CheckedStage
     from mmtk.registry import Registry
 
 
@@ -42,7 +42,7 @@ def run_recipe(checked: CheckedRecipe, registry: Registry, console: Console) -> 
     Raises:
         StageError: another process runs in the folder, or a stage failed or broke its promise.
         Interrupted: a signal ended the run; the stage's folder says so and the next run goes on from it.
-        SilentExit: another rank has failed, and says so.
+        SilentExitError: another rank has failed, and says so.
     """
     with interruptible(), process_group(checked.device) as ranks:
         if ranks.leads:
@@ -172,7 +172,7 @@ class Run:
         self.say(f"done in {duration(time.monotonic() - started)}")
 
     def call(self, stage: CheckedStage, folder: Path) -> None:
-        """Build the stage, let the other ranks know whether they take part, run it, and look at its outputs."""
+        """Build the stage, tell the other ranks whether they take part, run it, look at its outputs."""
         context = _context(self.checked, stage, self.registry, self.ranks, self.say)
         built = _build(self.checked, stage, self.registry)
         self.ranks.tell(f"{stage.name}/for_all", getattr(built, "every_rank", False))

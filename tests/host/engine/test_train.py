@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from mmtk.data.configs import SourceConfig
-from mmtk.engine.resume import ResumeFolder
+from mmtk.engine.saved_states import Progress, SavedStates
 from mmtk.engine.train import TrainStage
 from mmtk.engine.trainer import Trainer
 from mmtk.engine.weights import read_weights
@@ -98,8 +98,8 @@ def test_outputs(through: Path) -> None:
 
 def test_metrics(through: Path) -> None:
     lines = metrics(through)
-    assert [line["step"] for line in lines] == [3, 4, 6, 8, 9, 12]  # every third, and each epoch's end
-    assert [line["epoch"] for line in lines] == [0.75, 1.0, 1.5, 2.0, 2.25, 3.0]
+    assert [line["step"] for line in lines] == [3, 6, 9, 12]
+    assert [line["epoch"] for line in lines] == [0.75, 1.5, 2.25, 3.0]
     assert set(lines[0]) == {
         "step",
         "epoch",
@@ -150,7 +150,7 @@ def test_saves_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert run(tmp_path / "killed", save_every=5, log_every=100)[1:] == ["going on after step 5 of 12"]
     assert same(weights(tmp_path / "through"), weights(tmp_path / "killed"))
     lines = without_times(metrics(tmp_path / "killed"))
-    assert [line["step"] for line in lines] == [4, 5, 8, 10, 12]
+    assert [line["step"] for line in lines] == [12]
     assert lines == without_times(metrics(tmp_path / "through"))
 
 
@@ -171,13 +171,14 @@ def test_quarantine_is_written_and_survives_a_kill(tmp_path: Path, monkeypatch: 
     broken = part("reader", "colours", ColourReader, broken=7)
     data = dataclasses.replace(data, sources={"web": SourceConfig(reader=broken)})
     saved: list[int] = []
-    save = ResumeFolder.save
+    save = SavedStates.save
+
+    def counting(self: SavedStates, progress: Progress) -> None:
+        saved.append(len(progress.quarantined))
+        save(self, progress)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            ResumeFolder,
-            "save",
-            lambda self, step, bad: (saved.append(len(list(bad))), save(self, step, bad)),
-        )
+        patch.setattr(SavedStates, "save", counting)
         kill_at(patch, 12)
         with pytest.raises(Killed):
             run(tmp_path, data=data)
@@ -195,7 +196,7 @@ def test_left_over_samples_are_told(tmp_path: Path) -> None:
 
 def test_max_steps(tmp_path: Path) -> None:
     run(tmp_path, max_steps=5)
-    assert [line["step"] for line in metrics(tmp_path)] == [3, 4, 5]
+    assert [line["step"] for line in metrics(tmp_path)] == [3, 5]
 
 
 def test_max_steps_beyond_the_epochs(through: Path, tmp_path: Path) -> None:
@@ -208,10 +209,11 @@ def test_without_momentum(tmp_path: Path) -> None:
     assert metrics(tmp_path)[-1]["step"] == 4
 
 
-def test_non_finite_loss_stops_the_stage(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"step 2: .*head 'naming' gave (nan|inf)"):
+def test_non_finite_losses_are_skipped_noted_and_stop_the_stage_in_the_end(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"step 4: .*head 'naming' gave (nan|inf)"):
         run(
             tmp_path,
+            max_nonfinite=2,
             optimizer=part(
                 "optimizer",
                 "sgd",
@@ -220,6 +222,10 @@ def test_non_finite_loss_stops_the_stage(tmp_path: Path) -> None:
             schedule=part("schedule", "c", lambda: lambda *_: 1.0),
         )
     assert not (tmp_path / "checkpoint").exists()
+    noted = [json.loads(line) for line in (tmp_path / "nonfinite.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in noted] == [2, 3, 4]
+    assert len(noted[0]["keys"]) == 6
+    assert noted[0]["figures"]["loss/naming"] in ("nan", "inf")
 
 
 def test_two_stages_of_one_model_start_alike(tmp_path: Path) -> None:
@@ -330,7 +336,7 @@ def test_accumulation_ends_an_epoch_with_what_is_left(
         )
         assert run(tmp_path, accumulate=3) == [ACCUMULATED]
     assert sizes == [[6, 6, 6], [6]] * 3
-    assert [line["epoch"] for line in metrics(tmp_path)] == [1.0, 1.5, 2.0, 3.0]
+    assert [line["epoch"] for line in metrics(tmp_path)] == [1.5, 3.0]
 
 
 def test_accumulating_run_that_was_killed_ends_with_the_same_bits(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmtk.config import Input, Range
 from mmtk.data.configs import DataConfig, SourceConfig
+from mmtk.distributed.strategies import Ddp
 from mmtk.engine.loggers import JsonLines
 from mmtk.engine.optimizers import AdamW
 from mmtk.engine.schedules import WarmupCosine
@@ -194,6 +195,7 @@ def train_fields(**changed: Any) -> dict[str, Any]:
         "schedule": part("schedule", "warmup_cosine", WarmupCosine, warmup_steps=2),
         "loggers": {"jsonl": part("logger", "jsonl", JsonLines)},
         "log_every": 3,
+        "strategy": part("strategy", "ddp", Ddp),
     }
     return fields | changed
 
