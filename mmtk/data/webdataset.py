@@ -93,11 +93,14 @@ def read_parts(shard: str, spans: Sequence[Span]) -> list[bytes | None]:
     return [found[span] if span.offset else None for span in spans]
 
 
-def _read(shard: str, spans: Iterable[Span]) -> list[bytes]:
+def _read(shard: str, spans: Sequence[Span]) -> list[bytes]:
     if is_remote(shard):
         fs, path = filesystem(shard)
         # An empty range is none to a web server.
-        return [fs.cat_file(path, one.offset, one.offset + one.size) if one.size else b"" for one in spans]
+        found = [fs.cat_file(path, one.offset, one.offset + one.size) if one.size else b"" for one in spans]
+        if any(len(data) > one.size for data, one in zip(found, spans, strict=True)):
+            raise DataError("unreadable shard: its server answers with more than the range it was asked for")
+        return found
     descriptor = os.open(local_path(shard), os.O_RDONLY)
     try:
         return [os.pread(descriptor, one.size, one.offset) for one in spans]
