@@ -170,7 +170,8 @@ class DataConfig:
     limits: ImageLimits = DEFAULT_LIMITS
     """which pictures are quarantined"""
     max_quarantined: Annotated[float | None, Range(0, None)] = None
-    """ends the stage when more can't be used: a number of samples or, below 1, a share of those tried"""
+    """ends the stage when more can't be used: a number of samples or, below 1, a share of those tried, once
+    these are 100; each process counts its own"""
     cache_decoded: bool = False
     """keep every decoded picture of the readers in memory (12 KB each at 64x64): for small pictures only"""
 
@@ -203,4 +204,5 @@ class EvaluationDataConfig:
     limits: ImageLimits = DEFAULT_LIMITS
     """which pictures are quarantined"""
     max_quarantined: Annotated[float | None, Range(0, None)] = None
-    """ends the stage when more can't be used: a number of samples or, below 1, a share of those tried"""
+    """ends the stage when more can't be used: a number of samples or, below 1, a share of those tried, once
+    these are 100; a stage that works in parts counts each part for itself"""

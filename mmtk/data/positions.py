@@ -98,9 +98,11 @@ def deal_anew(positions: Sequence[Position], deal: Deal, rank: int, world: int) 
             left += deal(turn, old, len(positions))
     left.sort(key=lambda unit: unit.turn)
     buffered = [place for position in positions for place in position.buffer]
+    # A contiguous part is from few ranks, so that few of their shards are read again for it.
+    first, end = (len(buffered) * each // world for each in (rank, rank + 1))
     return Position(
         turn=last,
         units=tuple(left[rank::world]),
-        buffer=tuple(buffered[rank::world]),
+        buffer=tuple(buffered[first:end]),
         drawn=max(position.drawn for position in positions),
     )
