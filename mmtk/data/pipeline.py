@@ -11,7 +11,7 @@ import torch
 
 from mmtk.data.configs import DEFAULT_LIMITS, DataConfig, EvaluationDataConfig, ImageLimits
 from mmtk.data.loading import Loaded, Loader, Preparation, collate
-from mmtk.data.mixture import Draw
+from mmtk.data.mixture import Draw, EpochDraws
 from mmtk.data.opening import Process, mix, open_sources
 from mmtk.data.parallel import ordered_map
 from mmtk.data.positions import Position, deal_anew
@@ -140,11 +140,12 @@ class TrainingData:
 
         Raises DataError if a source is all unusable, or if more was quarantined than the config allows.
         """
-        draws = self._mixture.epoch(epoch)[taken:]
+        draws = self._mixture.epoch(epoch)
+        left = range(min(taken, len(draws)), len(draws))
         steps = self.batches_left(taken)
-        used = min(len(draws), steps * self.global_batch)
-        parts = [self._part(draws[:used], step) for step in range(steps)]
-        left_over = len(_share(draws[used:], self.rank, self.world))
+        used = min(len(left), steps * self.global_batch)
+        parts = [self._part(left[:used], step) for step in range(steps)]
+        left_over = len(_share(left[used:], self.rank, self.world))
         self.accounts = accounts = Accounts(sum(map(len, parts)) + left_over, left_over=left_over)
 
         def make(plan: _Plan) -> tuple[Batch, int, dict[int, Position]]:
@@ -152,7 +153,7 @@ class TrainingData:
 
         # An iterator that is given up halfway has read ahead of what it yielded.
         runs, self._runs = self._runs or self._start(), {}
-        made = ordered_map(make, self._plans(parts, runs), self.workers, self.prefetch)
+        made = ordered_map(make, self._plans(draws, parts, runs), self.workers, self.prefetch)
         for batch, replaced, positions in made:
             accounts.used += len(batch) - replaced
             accounts.quarantined += replaced
@@ -161,12 +162,16 @@ class TrainingData:
             yield batch
         self._runs = runs
 
-    def _plans(self, parts: Sequence[np.ndarray], runs: Mapping[int, StreamRun]) -> Iterator[_Plan]:
+    def _plans(
+        self, draws: EpochDraws, parts: Sequence[range], runs: Mapping[int, StreamRun]
+    ) -> Iterator[_Plan]:
         """Take what a batch needs of streams; one thread does it, in the order of the batches."""
-        for draws in parts:
-            rows = enumerate(draws[:, 0].tolist()) if runs else ()
-            streamed = {row: runs[source].take() for row, source in rows if source in runs}
-            yield _Plan(draws, streamed, {number: run.position for number, run in runs.items()})
+        for part in parts:
+            rows = draws[part.start : part.stop]
+            streamed = {
+                n: runs[source].take() for n, source in enumerate(rows[:, 0].tolist()) if source in runs
+            }
+            yield _Plan(rows, streamed, {number: run.position for number, run in runs.items()})
 
     def _start(self) -> dict[int, StreamRun]:
         return {n: StreamRun(stream, self._positions[n]) for n, stream in self._streams.items()}
@@ -208,9 +213,9 @@ class TrainingData:
             else:
                 self._positions[number] = deal_anew(positions, source.stream.deal, self.rank, self.world)
 
-    def _part(self, draws: np.ndarray, step: int) -> np.ndarray:
-        """Return what this rank has of the global batch at ``step``."""
-        return _share(draws[step * self.global_batch : (step + 1) * self.global_batch], self.rank, self.world)
+    def _part(self, left: range, step: int) -> range:
+        """Return what this rank has of the global batch at ``step``: places in the epoch."""
+        return _share(left[step * self.global_batch : (step + 1) * self.global_batch], self.rank, self.world)
 
     def _batch(self, plan: _Plan, epoch: int) -> tuple[Batch, int]:
         """Load a batch, and count the drawn samples that others had to replace."""
@@ -331,6 +336,6 @@ class EvaluationData:
                 self.quarantine.add(Quarantined(error.key, error.reason, error.location))
 
 
-def _share(rows: np.ndarray, rank: int, world: int) -> np.ndarray:
+def _share(places: range, rank: int, world: int) -> range:
     """Return the contiguous part of a rank; the parts' sizes differ by one at most."""
-    return rows[len(rows) * rank // world : len(rows) * (rank + 1) // world]
+    return places[len(places) * rank // world : len(places) * (rank + 1) // world]
