@@ -91,10 +91,11 @@ def _run(argv: Sequence[str] | None) -> int:
 def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse; ``key=value`` arguments may also stand behind options, where argparse leaves them over."""
     parsed, left_over = parser.parse_known_args(arguments)
-    if left_over and (not hasattr(parsed, "options") or any(one.startswith("-") for one in left_over)):
+    taking = next((name for name in ("options", "overrides") if hasattr(parsed, name)), None)
+    if left_over and (taking is None or any(one.startswith("-") for one in left_over)):
         parser.error(f"unrecognized arguments: {' '.join(left_over)}")
-    if left_over:
-        parsed.options = [*parsed.options, *left_over]
+    if taking is not None:
+        setattr(parsed, taking, [*getattr(parsed, taking), *left_over])
     return parsed
 
 
