@@ -248,6 +248,19 @@ class Reader(Protocol):
         """Raises DataError with the reason when this sample can't be read."""
 
 
+class Stream(Protocol):
+    """A dataset that can only be read from front to back, shard by shard. Opening it reads no shard."""
+
+    shards: Sequence[str]  # addresses, in an order that is the same each time
+
+    def read(self, shard: str) -> Iterator[RawSample | Quarantined]:
+        """Yield a shard's samples, and in their places those that can't be used; the same each time.
+
+        Raises DataError when the shard can never be read, and any other error when it may be worth another
+        try, also on the way: it is then read again, and what came before is skipped.
+        """
+
+
 class ImageTransform(Protocol):
     """A decoded RGB image to a normalised tensor."""
 
@@ -385,6 +398,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("momentum", Momentum, ("model",)),
         Kind("negatives", NegativeSampler),
         Kind("reader", Reader),
+        Kind("stream", Stream),
         Kind("image_transform", ImageTransform),
         Kind("text_transform", TextTransform),
         Kind("optimizer", OptimizerFactory),

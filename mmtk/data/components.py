@@ -58,6 +58,13 @@ COMPONENTS: list[Component] = [
         "a part of another reader's samples, for cross-fitting",
     ),
     Component(
+        "stream",
+        "webdataset_stream",
+        "mmtk.data.webdataset_stream:WebDatasetStream",
+        f"{READERS}:WebDatasetStreamConfig",
+        "image-text pairs in WebDataset tar shards that are read in one pass, local or remote",
+    ),
+    Component(
         "image_transform",
         "blip_train",
         "mmtk.data.transforms:BlipTrain",

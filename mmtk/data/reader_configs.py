@@ -26,6 +26,17 @@ class WebDatasetConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebDatasetStreamConfig:
+    """Reads image-text pairs from WebDataset tar shards in one pass, without an index."""
+
+    path: Annotated[Address | Path | tuple[Address | Path, ...], Input("dataset")]
+    """a folder of `*.tar` shards, a shard, a pattern (`a-*.tar`, `a-{0000..0123}.tar`), an address of any of
+    these that fsspec reads (`s3://…`, `https://…`), or a list of them"""
+    source: str | None = None
+    """where the texts come from (`web`, `human`, …); overrides what the shards say"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BlipJsonConfig:
     """Reads image-text pairs from BLIP's JSON lists."""
 

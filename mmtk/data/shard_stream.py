@@ -16,11 +16,21 @@ from mmtk.types import Quarantined, RawSample
 
 
 def iterate_shard(address: str, source: str | None = None) -> Iterator[RawSample | Quarantined]:
+    """Read a shard as ``read_shard`` does; an error of opening or reading it is a last ``Quarantined``."""
+    location = printable(address)
+    try:
+        yield from read_shard(address, source)
+    except Exception as error:  # every store has error types of its own
+        reason = f"unreadable shard: {printable(describe(error))}"
+        yield Quarantined(location.rpartition("/")[2], reason, location)
+
+
+def read_shard(address: str, source: str | None = None) -> Iterator[RawSample | Quarantined]:
     """Read a tar shard in one pass, without an index, holding one sample at a time and the keys' hashes.
 
     ``address`` is a path or whatever fsspec opens. Keys, rules and reasons are those of the reader
-    ``webdataset``. What can't be used comes as ``Quarantined``, and so does damage, which ends the shard: no
-    fault of a shard raises.
+    ``webdataset``. What can't be used comes as ``Quarantined``, and so does damage, which ends the shard.
+    Raises DataError, or what the store raises, when the shard can't be opened or reading it fails.
 
     Args:
         address: the shard.
@@ -29,12 +39,9 @@ def iterate_shard(address: str, source: str | None = None) -> Iterator[RawSample
     location = printable(address)
     name = location.rpartition("/")[2]
     seen: set[int] = set()
-    try:
-        with open_tape(address) as tape:
-            for group in groups(tape, name, load=True):
-                yield _sample(group, seen, name, source, location)
-    except Exception as error:  # every store has error types of its own
-        yield Quarantined(name, f"unreadable shard: {printable(describe(error))}", location)
+    with open_tape(address) as tape:
+        for group in groups(tape, name, load=True):
+            yield _sample(group, seen, name, source, location)
 
 
 def _sample(

@@ -21,7 +21,7 @@ from mmtk.engine.weights import read_weights
 from mmtk.errors import CheckpointError, StageError
 from mmtk.registry import Registry
 from mmtk.stages.context import StageContext
-from tests.host.engine.tiny import ColourReader, NamingHead, TinyModel, part, train_fields
+from tests.host.engine.tiny import ColourReader, ColourStream, NamingHead, TinyModel, part, train_fields
 
 PLAN = "41 parameters, 12 steps: an epoch is 24 samples in 4 steps"
 ROOT = Path(__file__).parents[3]
@@ -139,6 +139,28 @@ def test_killed_run_ends_with_the_same_bits(
     assert same(weights(through), weights(tmp_path))
     assert without_times(metrics(tmp_path)) == without_times(metrics(through))
     assert not (tmp_path / "resume").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_run_goes_on_in_the_middle_of_a_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    def changed(workers: int) -> dict[str, Any]:
+        stream = part("stream", "colours", ColourStream, broken=9)
+        source = SourceConfig(stream=stream, samples=24, shuffle_buffer=5)
+        data = dataclasses.replace(train_fields()["data"], sources={"web": source}, workers=workers)
+        return {"data": data, "save_every": 3, "log_every": 100}
+
+    run(tmp_path / "through", **changed(0))
+    with monkeypatch.context() as patch:
+        kill_at(patch, 8)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", **changed(workers))
+    assert "going on after step 6 of 12" in run(tmp_path / "killed", **changed(workers))
+    assert same(weights(tmp_path / "through"), weights(tmp_path / "killed"))
+    listed = [(tmp_path / name / "quarantine.jsonl").read_text() for name in ("through", "killed")]
+    assert '"sample9"' in listed[0]
+    assert listed[0] == listed[1]
 
 
 def test_saves_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
