@@ -24,11 +24,11 @@ from mmtk.data.hf_dataset import HfDatasetReader
 from mmtk.data.line_tables import csv_reader, jsonl_reader
 from mmtk.data.parquet import ParquetReader
 from mmtk.data.pipeline import EvaluationData
-from mmtk.data.printable import printable
 from mmtk.data.shard_stream import iterate_shard
 from mmtk.data.webdataset import WebDatasetReader
 from mmtk.errors import DataError, SampleError
 from mmtk.kinds import Reader
+from mmtk.printable import printable
 from mmtk.types import Quarantined
 from tests.host.data.samples import TEST_TRANSFORMS, pair, picture, write_tar
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mmtk.data.image_files import image_path, read_image_file
-from mmtk.data.printable import printable
 from mmtk.data.tar_samples import MAX_IMAGE, MAX_TEXT
 from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError
+from mmtk.printable import printable
 from mmtk.types import RawSample
 
 

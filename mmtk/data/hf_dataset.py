@@ -8,8 +8,8 @@ from typing import Any
 
 from mmtk.data.addresses import describe
 from mmtk.data.fields import Fields
-from mmtk.data.printable import printable
 from mmtk.errors import DataError, SampleError
+from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from mmtk.data.addresses import find_files
 from mmtk.data.fields import Fields, file_names
 from mmtk.data.line_index import Records, csv_records, line_records
-from mmtk.data.printable import printable
 from mmtk.errors import DataError, SampleError
+from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
 
 Row = dict[str, Any]

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from mmtk.data.addresses import describe, find_files
 from mmtk.data.fields import Fields, file_names
-from mmtk.data.printable import printable
 from mmtk.errors import DataError, SampleError
+from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
 
 MAX_GROUP = 8 << 30  # bytes that a row group says it has when it is unpacked

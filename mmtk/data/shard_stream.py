@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from mmtk.data.addresses import describe, filesystem, is_remote, local_path
-from mmtk.data.printable import printable
 from mmtk.data.tar_headers import Tape
 from mmtk.data.tar_samples import Group, assemble, groups
 from mmtk.errors import DataError
+from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
 
 

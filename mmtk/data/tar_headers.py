@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from mmtk.data.printable import printable
+from mmtk.printable import printable
 
 BLOCK = 512
 END = bytes(BLOCK)
@@ -226,6 +226,8 @@ def _has_checksum(block: bytes) -> bool:
 
     Some old programs summed signed bytes.
     """
-    rest = block[:148] + b" " * 8 + block[156:]
     wanted = _number(block[148:156])
-    return wanted == sum(rest) or wanted == sum(struct.unpack("512b", rest))
+    unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    if wanted == unsigned:
+        return True
+    return wanted == sum(struct.unpack("512b", block[:148] + b" " * 8 + block[156:]))

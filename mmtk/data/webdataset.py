@@ -12,10 +12,10 @@ import numpy as np
 
 from mmtk.data.addresses import describe, filesystem, find_shards, is_remote, local_path
 from mmtk.data.index_files import shard_index
-from mmtk.data.printable import printable
 from mmtk.data.tar_index import ShardIndex, Span
 from mmtk.data.tar_samples import assemble
 from mmtk.errors import DataError, SampleError
+from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
 
 REQUESTS = 16  # indexes of remote shards that are asked for at a time
@@ -69,7 +69,7 @@ class WebDatasetReader:
         except DataError as error:
             raise SampleError(str(error), key, location) from error
         except Exception as error:  # every store has error types of its own
-            raise SampleError(f"unreadable shard: {describe(error)}", key, location) from error
+            raise SampleError(f"unreadable shard: {printable(describe(error))}", key, location) from error
 
 
 def read_parts(shard: str, spans: Sequence[Span]) -> list[bytes | None]:

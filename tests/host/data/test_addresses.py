@@ -7,8 +7,8 @@ import fsspec
 import pytest
 
 from mmtk.data.addresses import expand_braces, find_shards, is_remote, local_path
-from mmtk.data.printable import printable
 from mmtk.errors import DataError
+from mmtk.printable import printable
 
 
 @pytest.fixture
