@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -144,9 +144,10 @@ class TrainingData:
         left = range(min(taken, len(draws)), len(draws))
         steps = self.batches_left(taken)
         used = min(len(left), steps * self.global_batch)
-        parts = [self._part(left[:used], step) for step in range(steps)]
+        parts = (self._part(left[:used], step) for step in range(steps))
+        in_batches = steps * len(self._part(left[:used], 0))  # there is one, or all are of one size
         left_over = len(_share(left[used:], self.rank, self.world))
-        self.accounts = accounts = Accounts(sum(map(len, parts)) + left_over, left_over=left_over)
+        self.accounts = accounts = Accounts(in_batches + left_over, left_over=left_over)
 
         def make(plan: _Plan) -> tuple[Batch, int, dict[int, Position]]:
             return *self._batch(plan, epoch), plan.positions
@@ -163,7 +164,7 @@ class TrainingData:
         self._runs = runs
 
     def _plans(
-        self, draws: EpochDraws, parts: Sequence[range], runs: Mapping[int, StreamRun]
+        self, draws: EpochDraws, parts: Iterable[range], runs: Mapping[int, StreamRun]
     ) -> Iterator[_Plan]:
         """Take what a batch needs of streams; one thread does it, in the order of the batches."""
         for part in parts:

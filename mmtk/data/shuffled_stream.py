@@ -9,9 +9,9 @@ from typing import NamedTuple
 from mmtk.data.addresses import describe
 from mmtk.data.mixture import permutation
 from mmtk.data.positions import Place, Position, Unit, deal_units
-from mmtk.printable import printable
 from mmtk.errors import DataError
 from mmtk.kinds import Stream
+from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample, stable_hash
 
 TRIES = 4

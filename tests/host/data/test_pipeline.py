@@ -274,6 +274,16 @@ def test_evaluation_stops_when_too_much_cannot_be_used() -> None:
         list(EvaluationData(config))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pinned_batches_are_the_same(workers: int) -> None:
+    readers = {"web": (reader(9), 1.0)}
+    pinned = list(TrainingData(training_config(readers, workers=workers), seed=0, pin=True).epoch(0))
+    assert all(batch.images.is_pinned() and batch.image_ids.is_pinned() for batch in pinned)
+    moved = [batch.to("cuda").to("cpu") for batch in pinned]
+    assert equal(moved, list(TrainingData(training_config(readers), seed=0).epoch(0)))
+
+
 def test_weights_are_passes_per_epoch() -> None:
     readers = {"web": (reader(20, prefix="w"), 0.5), "human": (reader(5, prefix="h"), 2.0)}
     data = TrainingData(training_config(readers), seed=0)
