@@ -170,7 +170,7 @@ def _plan(job: Job) -> str:
     batches, last = data.batches_per_epoch, data.batches_per_epoch % course.accumulate
     short = f", the last one of {last}" if last else ""
     each = f", {batches:,} batches by {course.accumulate} a step{short}" if course.accumulate > 1 else ""
-    ranks = f" on {world_size()} ranks" if world_size() > 1 else ""
+    ranks = f" on {_ranks(world_size())}" if world_size() > 1 else ""
     return (
         f"{parameters:,} parameters, {course.total_steps:,} steps{ranks}: an epoch is {len(data):,} "
         f"samples{rest} in {course.steps_per_epoch:,} steps{each}"
@@ -184,11 +184,15 @@ def _resumed(saved: Progress, job: Job) -> str:
     if saved.ranks == world_size():
         return line
     return (
-        f"{line}, on {world_size()} ranks instead of {saved.ranks}: a batch is now {job.data.global_batch} "
+        f"{line}, on {_ranks(world_size())} instead of {saved.ranks}: a batch is now {job.data.global_batch} "
         "samples "
         f"instead of {saved.global_batch}, an epoch {course.steps_per_epoch} steps; the rate follows the "
         "epochs, no sample comes twice or is left out, and dropout and negatives are drawn otherwise"
     )
+
+
+def _ranks(count: int) -> str:
+    return f"{count} rank" if count == 1 else f"{count} ranks"
 
 
 @contextlib.contextmanager

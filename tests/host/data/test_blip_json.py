@@ -98,7 +98,7 @@ def test_bad_json_names_line_and_column(tmp_path: Path, images: Path) -> None:
     ("image", "key"),
     [
         (".", "_"),
-        (".", "_"),
+        ("/", "item"),
         ("..", "__"),
         ("a/.png", "a/_png"),
         ("\x1b[2J.png", r"\x1b[2J"),
