@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from mmtk.data.configs import ImageLimits
-from mmtk.data.decode import decode_image
+from mmtk.data.decode import EncodedPicture, decode_image
 from mmtk.errors import DataError, SampleError
-from mmtk.kinds import ImageTransform, Reader, TextTransform
+from mmtk.kinds import ImageTransform, LazyImageTransform, Reader, TextAwareImageTransform, TextTransform
 from mmtk.types import Batch, RawSample, stable_hash
 
 
@@ -30,8 +30,9 @@ class Decoded(NamedTuple):
 
     key: str
     image_id: str
-    image: Image.Image
+    image: Image.Image | EncodedPicture
     texts: tuple[str, ...]
+    location: str
 
 
 class Loader:
@@ -50,6 +51,9 @@ class Loader:
         self.text_transform = text_transform
         self.limits = limits
         self._cache: dict[int, Decoded] | None = {} if cache_decoded else None
+        # Asked once, because looking a protocol's methods up takes a while.
+        self._lazy = isinstance(image_transform, LazyImageTransform) and not cache_decoded
+        self._text_aware = isinstance(image_transform, TextAwareImageTransform)
 
     def load(self, index: int, generator: torch.Generator, *, draw_text: bool) -> Loaded:
         """Load one sample.
@@ -64,16 +68,29 @@ class Loader:
         decoded = self._decoded(index)
         choices = len(decoded.texts) if draw_text else 1
         choice = int(torch.randint(choices, (), generator=generator)) if choices > 1 else 0
-        image = self.image_transform(decoded.image, generator)
-        return Loaded(decoded.key, decoded.image_id, image, decoded.texts[choice])
+        text = decoded.texts[choice]
+        try:
+            image = self._transformed(decoded.image, text, generator)
+        except DataError as error:
+            raise SampleError(str(error), decoded.key, decoded.location) from error
+        return Loaded(decoded.key, decoded.image_id, image, text)
+
+    def _transformed(
+        self, image: Image.Image | EncodedPicture, text: str, generator: torch.Generator
+    ) -> Tensor:
+        transform: Any = self.image_transform
+        if self._text_aware:
+            transform = transform.for_text(text)
+        transform = transform.from_encoded if self._lazy else transform
+        return transform(image, generator)
 
     def _decoded(self, index: int) -> Decoded:
         if self._cache is not None and index in self._cache:
             return self._cache[index]
         sample = self.read(index)
         try:
-            image = decode_image(sample.image, self.limits)
-            decoded = Decoded(sample.key, sample.image_id, image, self.texts(sample))
+            image = (EncodedPicture if self._lazy else decode_image)(sample.image, self.limits)
+            decoded = Decoded(sample.key, sample.image_id, image, self.texts(sample), sample.location)
         except DataError as error:
             raise SampleError(str(error), sample.key, sample.location) from error
         if self._cache is not None:
@@ -93,7 +110,11 @@ class Loader:
         """Return the cleaned texts but for those of which nothing is left. Raises DataError without any."""
         texts = []
         refusal = DataError("no text")
+        longest = self.limits.max_text_length
         for text in sample.texts:
+            if len(text) > longest:
+                refusal = DataError(f"text too long: {len(text)} characters, more than {longest}")
+                continue
             try:
                 texts.append(self.text_transform(text))
             except DataError as error:
