@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from mmtk.cli import check, export_command, import_command, list_plugins, run
 from mmtk.errors import MmtkError
+from mmtk.printable import printable_lines
 
 COMMANDS = {
     "run": run,
@@ -25,7 +26,7 @@ class Parser(argparse.ArgumentParser):
     """Refuses an unknown command with the nearest spelling."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(USER_ERROR, f"{self.prog}: {message}\nsee '{self.prog} --help'\n")
+        self.exit(USER_ERROR, f"{self.prog}: {printable_lines(message)}\nsee '{self.prog} --help'\n")
 
 
 def build_parser() -> Parser:
@@ -57,18 +58,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = _parsed(parser, arguments)
         code: int = parsed.execute(parsed)
     except MmtkError as error:
-        print(f"mmtk: {error}", file=sys.stderr)
+        complain(str(error))
         return USER_ERROR
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"mmtk: {error.filename}: {error.strerror}", file=sys.stderr)
+        complain(f"{error.filename}: {error.strerror}")
         return USER_ERROR
     except KeyboardInterrupt as signal_:
         again = "; the same command goes on from here" if arguments[0] == "run" else ""
-        print(f"mmtk: interrupted{again}", file=sys.stderr)
+        complain(f"interrupted{again}")
         return getattr(signal_, "exit_code", 130)
     return code
+
+
+def complain(message: str) -> None:
+    """Print a message, parts of which may come from data, to the standard error output."""
+    print(f"mmtk: {printable_lines(message)}", file=sys.stderr)
 
 
 def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:

@@ -16,6 +16,7 @@ from mmtk.data.parallel import ordered_map
 from mmtk.data.quarantine import Quarantine
 from mmtk.errors import DataError, SampleError
 from mmtk.kinds import ImageTransform, Reader, TextTransform
+from mmtk.printable import printable
 from mmtk.types import Batch, Quarantined, RawSample, stable_hash
 
 Part = TypeVar("Part")
@@ -231,4 +232,5 @@ class EvaluationData:
 def _first_reason(quarantined: Sequence[Quarantined]) -> str:
     if not quarantined:
         return ""
-    return f" ({len(quarantined)} quarantined, the first: {quarantined[0].key}: {quarantined[0].reason})"
+    first = printable(f"{quarantined[0].key}: {quarantined[0].reason}")
+    return f" ({len(quarantined)} quarantined, the first: {first})"
