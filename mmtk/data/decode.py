@@ -7,7 +7,7 @@ import warnings
 from functools import cached_property
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mmtk.data.configs import DEFAULT_LIMITS, ImageLimits
 from mmtk.errors import DataError
@@ -104,8 +104,10 @@ def _open(data: bytes, limits: ImageLimits) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise DataError(f"image too large: {error}") from error
-    except Exception as error:  # likewise for damaged headers
+    except UnidentifiedImageError as error:
         raise DataError(f"unreadable image: no known format, {len(data)} bytes") from error
+    except Exception as error:  # likewise for damaged headers
+        raise DataError(f"unreadable image: its header is damaged or too large ({error})") from error
     check_size(*image.size, limits)
     _check_work(image, data, limits)
     return image

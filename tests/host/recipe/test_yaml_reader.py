@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from typing import Any
 
 import pytest
@@ -200,10 +199,8 @@ def laughs(levels: int, first: str, form: str) -> str:
     [("[x]", "[TEN]"), ("{x: y}", "{k: [TEN]}"), ("{x: y}", "{<<: [TEN]}"), ("[x]", "{'1': [TEN], '2': z}")],
 )
 def test_aliases_that_blow_up_are_refused_with_their_line(first: str, form: str) -> None:
-    start = time.process_time()
     with pytest.raises(RecipeError, match=r"^x\.yaml:[56]:\d+: more than 100,000 values, its al"):
         read(laughs(60, first, form))
-    assert time.process_time() - start < 10
 
 
 def test_a_recipe_may_use_aliases_often() -> None:
