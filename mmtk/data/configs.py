@@ -107,7 +107,7 @@ class BlipTrainConfig:
     or `*左*` for a language that has no spaces"""
     draft: bool = True
     """decode a JPEG at half, a quarter or an eighth of its size where the crop still has more pixels than the
-    result; it is faster, and differs by about one of 255 in the mean"""
+    result; it is faster, and differs by one or two of 255 in the mean"""
     randaugment: RandAugment = BLIP_RANDAUGMENT
     """BLIP's ten operations; BLIP §4.1 uses 2 of them at magnitude 5"""
     color_jitter: ColorJitter = NO_COLOR_JITTER
