@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor, nn
 
+    from mmtk.distributed.spread import Spread, Workload
     from mmtk.engine.learner import Learner
     from mmtk.stages.context import StageContext
 
@@ -128,6 +129,11 @@ class Model(Protocol):
         features ``(B, E)``; its ``embed_dim`` is ``E``. A momentum encoder keeps a moving average of a deep
         copy of it. Where heads ask the slow copy for more than features, it returns its image tokens
         ``(B, N, D)`` as a third value, for ``MomentumKeys.image_embeds``.
+
+        A model may also have a method ``stacked_layers()``: the modules that make up most of it, from first
+        to last, each called whole and no one inside another. Strategies shard it by them, and activations
+        are recomputed by them. What a module offers beside ``forward`` its attribute ``forward_methods``
+        names, a tuple of strings.
         """
 
 
@@ -242,6 +248,19 @@ class Reader(Protocol):
         """Raises DataError with the reason when this sample can't be read."""
 
 
+class Stream(Protocol):
+    """A dataset that can only be read from front to back, shard by shard. Opening it reads no shard."""
+
+    shards: Sequence[str]  # addresses, in an order that is the same each time
+
+    def read(self, shard: str) -> Iterator[RawSample | Quarantined]:
+        """Yield a shard's samples, and in their places those that can't be used; the same each time.
+
+        Raises DataError when the shard can never be read, and any other error when it may be worth another
+        try, also on the way: it is then read again, and what came before is skipped.
+        """
+
+
 class ImageTransform(Protocol):
     """A decoded RGB image to a normalised tensor.
 
@@ -298,6 +317,27 @@ class Schedule(Protocol):
 
     def __call__(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
         """Return the factor on the optimizer's peak rate at ``step`` (0-based)."""
+
+
+class Strategy(Protocol):
+    """How training is spread over the ranks of a run."""
+
+    def __call__(self, workload: Workload) -> Spread:
+        """Put the workload in its place. Every rank calls it, with equal workloads.
+
+        A strategy that shards the learner shards the momentum encoder's ``twin`` likewise: both then hold
+        shards of equal shapes, so that a moving average works on them. Of one rank it makes what ``single``
+        makes.
+
+        Raises StageError where device or backend can't run it correctly.
+        """
+
+
+class LayerWrapper(Protocol):
+    """Changes how layers are computed, not what: activation checkpointing."""
+
+    def __call__(self, layers: Sequence[nn.Module]) -> None:
+        """Change the layers in place; the names of their parameters stay."""
 
 
 class Logger(Protocol):
@@ -357,7 +397,11 @@ class Exporter(Protocol):
 
 
 class Stage(Protocol):
-    """A step of a run."""
+    """A step of a run.
+
+    In a run of several ranks only the first one runs it, unless the stage has an attribute ``every_rank``
+    that is true; all ranks then run it at once, in one process group, and only the first may write outputs.
+    """
 
     def run(self, context: StageContext) -> None:
         """Do the work inside ``context.folder`` and write every declared output there.
@@ -387,10 +431,13 @@ KINDS: Mapping[str, Kind] = {
         Kind("momentum", Momentum, ("model",)),
         Kind("negatives", NegativeSampler),
         Kind("reader", Reader),
+        Kind("stream", Stream),
         Kind("image_transform", ImageTransform),
         Kind("text_transform", TextTransform),
         Kind("optimizer", OptimizerFactory),
         Kind("schedule", Schedule),
+        Kind("strategy", Strategy),
+        Kind("activation_checkpointing", LayerWrapper),
         Kind("logger", Logger, ("folder",)),
         Kind("metric", Metric),
         Kind("report_section", ReportSection),

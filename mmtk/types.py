@@ -79,7 +79,14 @@ class Batch:
         return torch.tensor(hashes, dtype=torch.int64, device=self.image_ids.device)
 
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(self.images.to(device), self.texts, self.image_ids.to(device), self.keys)
+        """Move the tensors. From page-locked memory the copy runs beside whatever the device computes."""
+        pinned = self.images.is_pinned()
+        images, image_ids = (t.to(device, non_blocking=pinned) for t in (self.images, self.image_ids))
+        return Batch(images, self.texts, image_ids, self.keys)
+
+    def pin_memory(self) -> Batch:
+        """Copy the tensors into page-locked memory, which needs CUDA."""
+        return Batch(self.images.pin_memory(), self.texts, self.image_ids.pin_memory(), self.keys)
 
 
 def stable_hash(*parts: object) -> int:
@@ -98,6 +105,7 @@ class StepState:
         total_steps: optimizer steps of the whole run.
         seed: the stage's seed.
         part: which of the batches that the step accumulates; 0 is the first.
+        rank: which of the run's processes this is.
     """
 
     step: int
@@ -105,14 +113,20 @@ class StepState:
     total_steps: int
     seed: int
     part: int = 0
+    rank: int = 0
+
+    @property
+    def rank_part(self) -> tuple[object, ...]:
+        """What seeds depend on beside seed and step: nothing on the first rank, which draws as if alone."""
+        return (f"rank {self.rank}",) if self.rank else ()
 
     def generator(self, name: str) -> torch.Generator:
-        """Return a CPU generator that depends on the seed, the step, its part and ``name`` alone."""
+        """Return a CPU generator that depends on seed, step, part, rank and ``name`` alone."""
         import torch
 
         # The first part draws as a step of one batch does.
         part = (self.part,) if self.part else ()
-        return torch.Generator().manual_seed(stable_hash(self.seed, self.step, name, *part))
+        return torch.Generator().manual_seed(stable_hash(self.seed, self.step, name, *part, *self.rank_part))
 
 
 class HeadOutput(NamedTuple):
@@ -123,7 +137,7 @@ class HeadOutput(NamedTuple):
 
 
 class Similarities(NamedTuple):
-    """ITC logits of a batch against the keys: the batch itself first, then the queue.
+    """ITC logits of a batch against the keys: the batch itself, other ranks' batches, then the queue.
 
     Attributes:
         image_to_text: ``(B, K)``, divided by the temperature; its gradient reaches the online towers.

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mmtk.printable import printable
+
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b[31m"
 BIDI = "\u202ednuobfo"
 KEY = f"key{ESCAPES}{BIDI}\nmmtk: all stages done"
@@ -93,8 +95,8 @@ def test_a_run_over_hostile_samples_prints_nothing_that_acts(folder: Path) -> No
     assert b"\x1b" not in raw
     entries = {entry["key"]: entry["reason"] for entry in map(json.loads, raw.decode().splitlines())}
     assert entries == {
-        f"{KEY} bad": "image too small: 2x2 pixels, the shorter edge must have at least 8",
-        f"{KEY} long": f"text too long: {len(long)} characters, more than 200",
+        printable(f"{KEY} bad"): "image too small: 2x2 pixels, the shorter edge must have at least 8",
+        printable(f"{KEY} long"): f"text too long: {len(long)} characters, more than 200",
     }
 
 

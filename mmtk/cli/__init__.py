@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from mmtk.cli import check, export_command, import_command, list_plugins, run
+from mmtk.distributed.group import SilentExitError
+from mmtk.distributed.launch import note_exit
 from mmtk.errors import MmtkError
 from mmtk.printable import printable_lines
 
@@ -20,6 +24,7 @@ COMMANDS = {
     "list-plugins": list_plugins,
 }
 USER_ERROR = 2
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,7 +51,17 @@ def build_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for a user's mistake, 130 or 143 for an interruption."""
+    """Run one command and return its exit code.
+
+    0, 2 for a user's mistake, 75 for an interruption before which all work was saved, 130 or 143 for another.
+    """
+    code = _run(argv)
+    if "RANK" in os.environ:
+        note_exit(int(os.environ["RANK"]), code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if not arguments:
@@ -61,10 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(str(error))
         return USER_ERROR
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in FULL_DISK:
             raise
-        complain(f"{error.filename}: {error.strerror}")
+        complain(f"{error.filename or arguments[0]}: {error.strerror}")
         return USER_ERROR
+    except SilentExitError as silent:
+        return silent.exit_code
     except KeyboardInterrupt as signal_:
         again = "; the same command goes on from here" if arguments[0] == "run" else ""
         complain(f"interrupted{again}")
@@ -80,10 +97,11 @@ def complain(message: str) -> None:
 def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse; ``key=value`` arguments may also stand behind options, where argparse leaves them over."""
     parsed, left_over = parser.parse_known_args(arguments)
-    if left_over and (not hasattr(parsed, "options") or any(one.startswith("-") for one in left_over)):
+    taking = next((name for name in ("options", "overrides") if hasattr(parsed, name)), None)
+    if left_over and (taking is None or any(one.startswith("-") for one in left_over)):
         parser.error(f"unrecognized arguments: {' '.join(left_over)}")
-    if left_over:
-        parsed.options = [*parsed.options, *left_over]
+    if taking is not None:
+        setattr(parsed, taking, [*getattr(parsed, taking), *left_over])
     return parsed
 
 

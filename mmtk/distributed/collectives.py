@@ -6,11 +6,13 @@ numbers of rows, as in a short last batch, but must agree on the other dimension
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 
 def world_size() -> int:
@@ -68,6 +70,35 @@ class _GatherWithGrad(torch.autograd.Function):
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total.split(ctx.counts)[rank()]
+
+
+def own_first(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Turn gathered rows ``(sum of counts, …)`` so that this rank's come first."""
+    return rows.roll(-sum(counts[: rank()]), 0)
+
+
+@torch.no_grad()
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """The mean over the ranks of a tensor of one shape on all of them, without gradient."""
+    if world_size() == 1:
+        return values.detach()
+    total = values.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """One small picklable value of each rank, in the order of the ranks. Every rank must call it."""
+    if world_size() == 1:
+        return [value]
+    values = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """What this rank holds of a tensor: its shard of a ``DTensor``, or all of it. It shares memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _gather(tensor: Tensor, counts: list[int]) -> Tensor:

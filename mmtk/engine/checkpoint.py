@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from mmtk.engine.folders import whole_folder
 from mmtk.engine.learner import Learner
-from mmtk.engine.weights import load_weights, save_weights
+from mmtk.engine.weights import load_weights, save_tensors
 from mmtk.errors import CheckpointError, RecipeError
 from mmtk.recipe.build import blueprint, from_plain, to_plain
 from mmtk.recipe.references import map_leaves
@@ -35,11 +37,11 @@ class LearnerNodes:
     heads: Mapping[str, ComponentNode]
 
 
-def save_learner(learner: Learner, nodes: LearnerNodes, folder: Path) -> None:
-    """Write ``learner`` to ``folder``, self-contained; it appears whole or not at all.
+def save_learner(tensors: Mapping[str, Tensor], nodes: LearnerNodes, folder: Path) -> None:
+    """Write a learner to ``folder``, self-contained; it appears whole or not at all.
 
     Args:
-        learner: its ``state_dict`` is written; tied tensors once.
+        tensors: the learner's ``state_dict()``, shards put together; tied tensors are written once.
         nodes: how it was built. Every file or folder they name is copied along.
         folder: replaced if it is there.
     """
@@ -51,7 +53,7 @@ def save_learner(learner: Learner, nodes: LearnerNodes, folder: Path) -> None:
             "heads": {name: to_plain(map_leaves(node, files.take)) for name, node in nodes.heads.items()},
         }
         (partial / DESCRIPTION).write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        save_weights(learner, partial / WEIGHTS)
+        save_tensors(tensors, partial / WEIGHTS)
 
 
 def load_nodes(folder: Path, registry: Registry) -> LearnerNodes:

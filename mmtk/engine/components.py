@@ -41,4 +41,32 @@ COMPONENTS: list[Component] = [
     ),
     _component("logger", "jsonl", "loggers:JsonLines", "JsonLinesConfig", "figures to metrics.jsonl"),
     _component("logger", "tensorboard", "loggers:TensorBoard", "TensorBoardConfig", "figures to TensorBoard"),
+    Component(
+        "strategy",
+        "single",
+        "mmtk.distributed.strategies:Single",
+        "mmtk.engine.configs:SingleConfig",
+        "one process that holds everything",
+    ),
+    Component(
+        "strategy",
+        "ddp",
+        "mmtk.distributed.strategies:Ddp",
+        "mmtk.engine.configs:DdpConfig",
+        "every process holds everything, gradients are averaged",
+    ),
+    Component(
+        "strategy",
+        "fsdp2",
+        "mmtk.distributed.strategies:Fsdp2",
+        "mmtk.engine.configs:Fsdp2Config",
+        "parameters, gradients and optimizer state in shards",
+    ),
+    _component(
+        "activation_checkpointing",
+        "torch_checkpoint",
+        "recompute:TorchCheckpointing",
+        "TorchCheckpointingConfig",
+        "recomputes activations by torch",
+    ),
 ]

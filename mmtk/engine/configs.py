@@ -9,7 +9,18 @@ from typing import Annotated, ClassVar, Literal
 
 from mmtk.config import Input, NodeDefault, Range, Slot, node, nodes
 from mmtk.data.configs import DataConfig
-from mmtk.kinds import Blueprint, Head, Logger, Model, Momentum, OptimizerFactory, Schedule, WeightSource
+from mmtk.kinds import (
+    Blueprint,
+    Head,
+    LayerWrapper,
+    Logger,
+    Model,
+    Momentum,
+    OptimizerFactory,
+    Schedule,
+    Strategy,
+    WeightSource,
+)
 from mmtk.stages.context import Output
 from mmtk.types import ComponentNode
 
@@ -108,6 +119,70 @@ class TensorBoardConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrecisionConfig:
+    """What training computes in. Weights, optimizer and momentum encoder stay in float32."""
+
+    autocast: Literal["none", "bfloat16", "float16"] = "none"
+    """type of the forward pass's matrix products; float16 scales the loss by itself"""
+    tf32: bool = False
+    """let NVIDIA GPUs round float32 factors to 10 bits, which is several times as fast"""
+
+
+FLOAT32 = PrecisionConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavingConfig:
+    """How training states are kept, from which an interrupted run goes on."""
+
+    keep_last: Annotated[int, Range(1, None)] = 2
+    """the newest states stay; an older one is taken where a newer one is damaged"""
+    best_by: str | None = None
+    """a figure, e.g. `loss` or `loss/lm`: the state with its lowest mean since the state before stays as
+    well, and its learner is the checkpoint `best` beside the last one"""
+    asynchronous: bool = False
+    """write in the background, from a copy in memory, while training goes on; for `form: whole`"""
+    form: Literal["whole", "sharded"] = "whole"
+    """one safetensors file that rank 0 writes, or torch's distributed checkpoint, of which each rank writes
+    a part: for models that don't fit into one rank's memory"""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.asynchronous and self.form == "sharded":
+            yield "asynchronous", "is for form: whole; each rank writes its own shards while all wait"
+
+
+SAVING = SavingConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleConfig:
+    """One process that holds everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DdpConfig:
+    """Every process holds everything; gradients are averaged (torch's DistributedDataParallel)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fsdp2Config:
+    """Parameters, gradients, optimizer state and momentum encoder in shards (torch's fully_shard)."""
+
+    reshard_after_forward: bool = True
+    """drop gathered parameters after a layer's forward pass: less memory, more traffic"""
+    cpu_offload: bool = False
+    """keep the shards in the CPU's memory between uses; needs a GPU"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchCheckpointingConfig:
+    """Recomputes activations in the backward pass instead of keeping them (torch.utils.checkpoint)."""
+
+    layers: Annotated[float, Range(0, 1, low_open=True)] = 1.0
+    """share of the layers, from the last one on"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Trains a model with its heads on a mixture of datasets."""
 
@@ -149,6 +224,19 @@ class TrainConfig:
     """optimizer steps that one logged line averages over"""
     save_every: Annotated[int | None, Range(1, None)] = None
     """optimizer steps between saves of the training state; it is saved at each epoch's end in any case"""
+    saving: SavingConfig = SAVING
+    """how many training states are kept, and in which form"""
+    strategy: Annotated[Blueprint[Strategy], Slot("strategy")] = node("ddp")
+    """how the model is spread over the processes of a run; of one process every strategy makes the same"""
+    activation_checkpointing: Annotated[Blueprint[LayerWrapper] | None, Slot("activation_checkpointing")] = (
+        None
+    )
+    """recompute activations in the backward pass: about a third more work for far less memory"""
+    precision: PrecisionConfig = FLOAT32
+    """what the forward pass computes in"""
+    max_nonfinite: Annotated[int, Range(0, None)] = 5
+    """steps in a row whose loss or gradient is not finite: each is skipped, counted, and its samples are
+    noted in nonfinite.jsonl; one more ends the run"""
 
     def check(self) -> Iterator[tuple[str, str]]:
         if not self.heads:

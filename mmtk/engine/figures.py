@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from typing import Any
 
 
 class Window:
@@ -41,3 +42,20 @@ class Window:
         means["data_wait"] = min(self._waited / seconds, 1.0)
         self._start_over()
         return means
+
+    def state(self) -> dict[str, Any]:
+        """What it holds, as JSON, so that a resumed run logs the same means."""
+        return {
+            "sums": dict(self._sums),
+            "counts": dict(self._counts),
+            "samples": self._samples,
+            "waited": self._waited,
+            "seconds": self._clock() - self._started,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from another window's ``state``."""
+        self._sums.update(state["sums"])
+        self._counts.update(state["counts"])
+        self._samples, self._waited = state["samples"], state["waited"]
+        self._started = self._clock() - state["seconds"]

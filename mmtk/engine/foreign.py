@@ -76,7 +76,7 @@ def import_learner(
         raise CheckpointError(
             f"{source}: doesn't fit the sizes read from it: {'; '.join(takeover.misshapen)}"
         )
-    save_learner(learner, nodes, target)
+    save_learner(learner.state_dict(), nodes, target)
     return Imported(name, takeover, found.notes)
 
 

@@ -27,7 +27,7 @@ class JsonLines:
     def rewind(self, step: int) -> None:
         """Forget the lines after ``step``: a killed try wrote them, and the resumed one writes them again."""
         self._file.close()
-        kept = [line for line in self._path.read_text("utf-8").splitlines() if _step_of(line) <= step]
+        kept = [line for line in self._path.read_text("utf-8").splitlines() if step_of(line) <= step]
         partial = self._path.with_name(f".{self._path.name}.partial")
         partial.write_text("".join(f"{line}\n" for line in kept), "utf-8")
         partial.replace(self._path)
@@ -41,7 +41,7 @@ class JsonLines:
         self._file.close()
 
 
-def _step_of(line: str) -> float:
+def step_of(line: str) -> float:
     """The step of a line; infinity for a line that a kill cut short."""
     try:
         return int(json.loads(line)["step"])

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import math
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mmtk.data.pipeline import TrainingData
+from mmtk.distributed.collectives import rank, world_size
+from mmtk.distributed.spread import Spread, Workload, whole_tensors
 from mmtk.engine.checkpoint import LearnerNodes, save_learner
-from mmtk.engine.configs import TrainConfig
-from mmtk.engine.figures import Window
+from mmtk.engine.configs import PrecisionConfig, TrainConfig
 from mmtk.engine.initialise import CheckpointWeights, take_over
 from mmtk.engine.learner import Learner
-from mmtk.engine.prior_warning import PriorWatch
-from mmtk.engine.progress import Display, display
-from mmtk.engine.resume import ResumeFolder
-from mmtk.engine.trainer import Trainer, chance_losses
+from mmtk.engine.loop import Job, run_steps
+from mmtk.engine.loss_scale import LossScale
+from mmtk.engine.nonfinite import NonFiniteLog
+from mmtk.engine.objective import Objective
+from mmtk.engine.position import Course, Origin
+from mmtk.engine.saved_states import Progress, SavedStates
+from mmtk.engine.trainer import Trainer
+from mmtk.errors import StageError
 from mmtk.kinds import Logger, WeightSource
 from mmtk.stages.context import StageContext
-from mmtk.types import Batch, ComponentNode, stable_hash
+from mmtk.types import ComponentNode, stable_hash
+
+BEST = "best"
 
 
 class TrainStage:
@@ -36,6 +38,8 @@ class TrainStage:
     training stages of one model start from the same ones.
     """
 
+    every_rank = True
+
     def __init__(self, **fields: Any) -> None:
         self._config = TrainConfig(**fields)
 
@@ -43,34 +47,57 @@ class TrainStage:
         """Train to the end and write the checkpoint, the metrics and the quarantine.
 
         Raises:
-            StageError: a loss or a gradient is not finite.
+            StageError: losses or gradients are not finite; the strategy can't run here; a disk is full.
             CheckpointError: ``init`` or the saved state can't be used.
             DataError: a source can't be opened.
+            Interrupted: a signal came; the state is saved.
         """
-        data = TrainingData(self._config.data, seed=context.seed)
-        job = self._set_up(data, context)
+        data = TrainingData(self._config.data, seed=context.seed, rank=rank(), world=world_size())
+        spread, momentum = self._spread(context)
+        states = SavedStates(context.folder / "resume", spread, self._config.saving, context.say)
+        saved = states.load()
+        course = self._course(data, saved)
+        trainer = self._trainer(spread, momentum, course, context.seed)
+        job = Job(
+            trainer,
+            data,
+            states,
+            NonFiniteLog(context.folder, self._config.max_nonfinite),
+            self._config,
+            context,
+        )
         context.say(_plan(job))
-        saved = job.resume.load()
         if saved is not None:
-            context.say(f"going on after step {saved.step} of {job.trainer.total_steps}")
-            for entry in saved.quarantined:
-                data.quarantine.add(entry)
+            context.say(_resumed(saved, job))
+            job.go_on_from(saved)
         start = saved.step if saved is not None else 0
         with _loggers(self._config.loggers, context, start) as loggers:
-            _train(job, start, loggers, context)
+            run_steps(job, start, loggers)
+        self._finish(job)
 
-        heads = {name: _node(head) for name, head in self._config.heads.items()}
+    def _finish(self, job: Job) -> None:
+        context = job.context
         outputs = {name: context.folder / output.path for name, output in self._config.OUTPUTS.items()}
-        save_learner(
-            job.trainer.learner, LearnerNodes(_node(self._config.model), heads), outputs["checkpoint"]
-        )
-        data.quarantine.write(outputs["quarantine"])
-        job.resume.clear()
-        if len(data.quarantine):
-            listed = outputs["quarantine"].name
-            context.say(f"{len(data.quarantine)} samples quarantined, see {listed}")
+        with job.trainer.spread.tensors() as tensors:
+            learners = {name: one for name, one in tensors.items() if name.startswith("learner.")}
+            whole = {name.removeprefix("learner."): one for name, one in whole_tensors(learners).items()}
+        quarantined = job.quarantined()
+        job.states.wait()
+        if rank() > 0:
+            return
+        heads = {name: _node(head) for name, head in self._config.heads.items()}
+        nodes = LearnerNodes(_node(self._config.model), heads)
+        if (best := job.states.best_learner()) is not None:
+            save_learner(best, nodes, context.folder / BEST)
+        save_learner(whole, nodes, outputs["checkpoint"])
+        job.data.quarantine.add_all(quarantined)
+        job.data.quarantine.write(outputs["quarantine"])
+        job.states.clear()
+        if quarantined:
+            context.say(f"{len(quarantined)} samples quarantined, see {outputs['quarantine'].name}")
 
-    def _set_up(self, data: TrainingData, context: StageContext) -> _Job:
+    def _spread(self, context: StageContext) -> tuple[Spread, Any]:
+        """Build the learner and its momentum encoder and put them in their place."""
         config = self._config
         torch.manual_seed(stable_hash(context.seed, "weights"))
         model: Any = config.model.build()
@@ -78,29 +105,49 @@ class TrainStage:
         learner = Learner(model, heads)
         for source, weights in _first_weights(config.init):
             context.say(f"from {source}: {take_over(learner, weights(learner), source)}")
-        learner.to(context.device).train()
-        modules: dict[str, nn.Module] = {"learner": learner}
-        momentum: Any = None
-        if config.momentum is not None:
-            momentum = config.momentum.build(model=model)
-            modules["momentum"] = momentum.to(context.device)
-        optimizer = config.optimizer.build()(learner.named_parameters())
-        steps_per_epoch = math.ceil(data.batches_per_epoch / config.accumulate)
-        total_steps = config.epochs * steps_per_epoch
-        trainer = Trainer(
-            learner,
+        learner.train()
+        momentum: Any = None if config.momentum is None else config.momentum.build(model=model)
+        layers = list(model.stacked_layers()) if hasattr(model, "stacked_layers") else []
+        if config.activation_checkpointing is not None:
+            if not layers:
+                raise StageError("activation_checkpointing: this model doesn't name its layers")
+            config.activation_checkpointing.build()(layers)
+        device = torch.device(context.device)
+        _set_tf32(config.precision)
+        workload = Workload(
+            Objective(learner, config.precision), momentum, layers, config.optimizer.build(), device
+        )
+        return config.strategy.build()(workload), momentum
+
+    def _course(self, data: TrainingData, saved: Progress | None) -> Course:
+        origin = Origin()
+        if saved is not None:
+            same = saved.global_batch == data.global_batch
+            origin = saved.origin if same else Origin(saved.step, *saved.place)
+        return Course(
+            epochs=self._config.epochs,
+            step_size=data.global_batch * self._config.accumulate,
+            batches_left=data.batches_left,
+            accumulate=self._config.accumulate,
+            max_steps=self._config.max_steps,
+            origin=origin,
+        )
+
+    def _trainer(self, spread: Spread, momentum: Any, course: Course, seed: int) -> Trainer:
+        return Trainer(
+            spread,
             momentum,
-            optimizer,
-            config.schedule.build(),
-            seed=context.seed,
-            steps_per_epoch=steps_per_epoch,
-            total_steps=total_steps if config.max_steps is None else min(total_steps, config.max_steps),
-            clip_norm=config.clip_norm,
+            self._config.schedule.build(),
+            seed=seed,
+            course=course,
+            clip_norm=self._config.clip_norm,
+            loss_scale=LossScale(self._config.precision.autocast == "float16"),
         )
-        resume = ResumeFolder(context.folder / "resume", modules, optimizer)
-        return _Job(
-            trainer, data, resume, config.accumulate, config.log_every, config.save_every, context.device
-        )
+
+
+def _set_tf32(precision: PrecisionConfig) -> None:
+    torch.set_float32_matmul_precision("high" if precision.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = precision.tf32
 
 
 def _first_weights(init: Any) -> Iterator[tuple[str, WeightSource]]:
@@ -114,90 +161,46 @@ def _first_weights(init: Any) -> Iterator[tuple[str, WeightSource]]:
             yield f"{_node(blueprint).use} {named}".strip(), blueprint.build()
 
 
-@dataclass(frozen=True)
-class _Job:
-    trainer: Trainer
-    data: TrainingData
-    resume: ResumeFolder
-    accumulate: int
-    log_every: int
-    save_every: int | None
-    device: str
-
-    def saves_after(self, step: int) -> bool:
-        at_epoch_end = step % self.trainer.steps_per_epoch == 0
-        return at_epoch_end or (self.save_every is not None and step % self.save_every == 0)
-
-
-def _plan(job: _Job) -> str:
+def _plan(job: Job) -> str:
     """Say how much there is to train, and on how much."""
-    parameters = sum(p.numel() for p in job.trainer.learner.parameters() if p.requires_grad)
-    steps, per_epoch = job.trainer.total_steps, job.trainer.steps_per_epoch
-    left_over = len(job.data) - job.data.batches_per_epoch * job.data.batch_size
+    course, data = job.trainer.course, job.data
+    parameters = sum(p.numel() for p in job.trainer.spread.parameters)
+    left_over = len(data) - data.batches_per_epoch * data.global_batch
     rest = f" ({left_over} left over)" if left_over > 0 else ""
-    batches, last = job.data.batches_per_epoch, job.data.batches_per_epoch % job.accumulate
+    batches, last = data.batches_per_epoch, data.batches_per_epoch % course.accumulate
     short = f", the last one of {last}" if last else ""
-    each = f", {batches:,} batches by {job.accumulate} a step{short}" if job.accumulate > 1 else ""
+    each = f", {batches:,} batches by {course.accumulate} a step{short}" if course.accumulate > 1 else ""
+    ranks = f" on {_ranks(world_size())}" if world_size() > 1 else ""
     return (
-        f"{parameters:,} parameters, {steps:,} steps: an epoch is {len(job.data):,} samples{rest} "
-        f"in {per_epoch:,} steps{each}"
+        f"{parameters:,} parameters, {course.total_steps:,} steps{ranks}: an epoch is {len(data):,} "
+        f"samples{rest} in {course.steps_per_epoch:,} steps{each}"
     )
 
 
-def _train(job: _Job, start: int, loggers: list[Logger], context: StageContext) -> None:
-    """Do the steps after ``start``, with figures logged and the state saved on the way."""
-    trainer, window = job.trainer, Window()
-    watch = PriorWatch(chance_losses(trainer.learner.heads), trainer.steps_per_epoch)
-    with display(context.name, trainer.total_steps, start, context.say) as shown:
-        for step, batches, waited in _batches(job, start):
-            figures = trainer.step([batch.to(job.device) for batch in batches], step)
-            window.add(figures, sum(map(len, batches)), waited)
-            done = step + 1
-            figures["epoch"] = done / trainer.steps_per_epoch
-            shown.update(done, figures)
-            _warn(watch, figures, shown)
-            saves = job.saves_after(done)
-            # A saved state starts a new window, so that a resumed run logs the same means.
-            if saves or done % job.log_every == 0 or done == trainer.total_steps:
-                means = window.close() | {"epoch": figures["epoch"], "lr": figures["lr"]}
-                for logger in loggers:
-                    logger.log(done, means)
-            if saves:
-                job.resume.save(done, job.data.quarantine.entries)
+def _resumed(saved: Progress, job: Job) -> str:
+    """Say where training goes on and, on another number of ranks, what that changes."""
+    course = job.trainer.course
+    line = f"going on after step {saved.step} of {course.total_steps}"
+    if saved.ranks == world_size():
+        return line
+    return (
+        f"{line}, on {_ranks(world_size())} instead of {saved.ranks}: a batch is now {job.data.global_batch} "
+        "samples "
+        f"instead of {saved.global_batch}, an epoch {course.steps_per_epoch} steps; the rate follows the "
+        "epochs, no sample comes twice or is left out, and dropout and negatives are drawn otherwise"
+    )
 
 
-def _warn(watch: PriorWatch, figures: Mapping[str, float], shown: Display) -> None:
-    prefix = "loss/"
-    losses = {name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)}
-    for warning in watch.observe(losses):
-        shown.say(warning)
-
-
-def _batches(job: _Job, start: int) -> Iterator[tuple[int, list[Batch], float]]:
-    """Yield the steps from ``start`` on, each with its batches and the seconds they were waited for.
-
-    The batches that are too few for a full last step of an epoch make a shorter one.
-    """
-    step = start
-    while step < job.trainer.total_steps:
-        epoch, offset = divmod(step, job.trainer.steps_per_epoch)
-        data = job.data.epoch(epoch, offset * job.accumulate)
-        with contextlib.closing(data) as batches:  # type: ignore[type-var]
-            asked = time.perf_counter()
-            while gathered := list(itertools.islice(batches, job.accumulate)):
-                yield step, gathered, time.perf_counter() - asked
-                step += 1
-                if step == job.trainer.total_steps:
-                    return
-                asked = time.perf_counter()
+def _ranks(count: int) -> str:
+    return f"{count} rank" if count == 1 else f"{count} ranks"
 
 
 @contextlib.contextmanager
 def _loggers(blueprints: Mapping[str, Any], context: StageContext, start: int) -> Iterator[list[Logger]]:
-    """Build the loggers, rewind them to step ``start`` where they can be, and close them at the end."""
+    """Build rank 0's loggers, rewind them to step ``start`` where they can be, and close them at the end."""
     with contextlib.ExitStack() as stack:
         built: list[Logger] = []
-        for blueprint in blueprints.values():
+        for blueprint in blueprints.values() if rank() == 0 else ():
             logger = blueprint.build(folder=context.folder)
             stack.callback(logger.close)
             if hasattr(logger, "rewind"):

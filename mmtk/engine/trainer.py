@@ -2,120 +2,169 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from mmtk.engine.learner import Learner
+from mmtk.distributed.collectives import gather_objects, local_part, mean_over_ranks, rank, world_size
+from mmtk.distributed.spread import Spread, average
+from mmtk.engine.loss_scale import LossScale
+from mmtk.engine.position import Course
 from mmtk.errors import StageError
 from mmtk.kinds import Schedule
 from mmtk.printable import printable
 from mmtk.types import Batch, HeadOutput, StepState, stable_hash
 
 
+class NonFiniteStepError(StageError):
+    """A step that was not taken, because a loss or the gradient is not finite. All ranks raise it together.
+
+    Attributes:
+        figures: the step's losses.
+        keys: the samples of the step, on all ranks.
+    """
+
+    def __init__(self, message: str, figures: Mapping[str, float], keys: Sequence[str]) -> None:
+        super().__init__(message)
+        self.figures = dict(figures)
+        self.keys = list(keys)
+
+
 class Trainer:
-    """Trains a learner step by step, in float32.
+    """Trains a learner step by step.
 
     A step's order: ``before_step`` of the model, the heads and the momentum encoder, where they have it; the
     forward context; the heads; the sum of their losses; backward; clipping; the optimizer; and ``after_step``
     of the momentum encoder. From the context to backward, that is done for each batch of the step. Everything
-    random in it depends on the seed and the step alone.
+    random in it depends on the seed, the step and the rank alone: the generators of Python, numpy and torch
+    are seeded anew.
 
     Args:
-        learner: already on its device.
+        spread: the learner in its place, its objective and its optimizer, whose groups' rates are the peaks
+            that ``schedule`` scales.
         momentum: a ``mmtk.kinds.Momentum`` built on the learner's model, or None.
-        optimizer: its groups' rates are the peaks that ``schedule`` scales.
         schedule: learning rate over time.
         seed: the run's seed.
-        steps_per_epoch: optimizer steps in one pass over the data.
-        total_steps: optimizer steps of the whole run.
+        course: the run's steps.
         clip_norm: greatest norm of the whole gradient; None leaves it.
+        loss_scale: for float16.
     """
 
     def __init__(
         self,
-        learner: Learner,
+        spread: Spread,
         momentum: Any,
-        optimizer: torch.optim.Optimizer,
         schedule: Schedule,
         *,
         seed: int,
-        steps_per_epoch: int,
-        total_steps: int,
+        course: Course,
         clip_norm: float | None = None,
+        loss_scale: LossScale | None = None,
     ) -> None:
-        self.learner = learner
+        self.spread = spread
+        self.learner: Any = spread.learner
         self.momentum = momentum
-        self.optimizer = optimizer
-        self.steps_per_epoch = steps_per_epoch
-        self.total_steps = total_steps
+        self.optimizer = spread.optimizer
+        self.course = course
+        self.loss_scale = loss_scale or LossScale(enabled=False)
         self._schedule = schedule
         self._seed = seed
         self._clip_norm = clip_norm
-        self._peaks = [group["lr"] for group in optimizer.param_groups]
-        self._trained = [(name, p) for name, p in learner.named_parameters() if p.requires_grad]
+        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self._statistics = [b for b in self.learner.buffers() if b.is_floating_point()]
 
     def step(self, batches: Sequence[Batch], step: int) -> dict[str, float]:
         """Do one optimizer step on ``batches``, after ``step`` of them, and return its figures.
 
         Batches are worked through one after the other. Each head's loss is the mean over the terms of all
-        batches together, as of one batch that holds them all.
+        batches and ranks together, as of one batch that holds them all.
 
-        The figures: ``loss``, ``loss/HEAD``, ``HEAD/METRIC``, ``lr`` and ``gradient_norm`` (before clipping).
+        The figures, which are the same on all ranks: ``loss``, ``loss/HEAD``, ``HEAD/METRIC``, ``lr``,
+        ``gradient_norm`` (before clipping) and, in float16, ``loss_scale`` and ``overflows``. A step whose
+        scaled gradient overflows is not taken, and its ``gradient_norm`` is infinite.
 
         Raises:
-            StageError: a loss or a gradient is not finite; the optimizer does not step.
+            NonFiniteStepError: a loss or a gradient is not finite; the optimizer does not step.
         """
-        state = StepState(step, step / self.steps_per_epoch, self.total_steps, self._seed)
+        state = self._state(step)
         self._begin(state)
         contexts = [
             self.learner.model.context(batch, replace(state, part=part), self.momentum)
             for part, batch in enumerate(batches)
         ]
-        shares = self._shares(contexts)
-        figures: dict[str, float] = defaultdict(float)
-        for part, context in enumerate(contexts):
-            share = {name: parts[part] for name, parts in shares.items()}
-            for name, value in self._accumulate(context, share, step).items():
-                figures[name] += value
-        figures["gradient_norm"] = self._clip([key for batch in batches for key in batch.keys], step)
+        figures = self._backward(contexts)
+        norm = self._gradient_norm()
+        figures |= {"gradient_norm": norm} | self._overflow_figures()
+        keys = [key for batch in batches for key in batch.keys]
+        if not self._may_step(figures, norm, keys, step):
+            self.optimizer.zero_grad(set_to_none=True)
+            return figures | {"lr": self.optimizer.param_groups[0]["lr"]}
+        self._clip(norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)  # now, so that the next forward pass has the memory
+        if self._statistics and world_size() > 1:
+            average(self._statistics)  # batch norm's: each rank has seen its own batches
         if self.momentum is not None:
             self.momentum.after_step(contexts)
         return figures | {"lr": self.optimizer.param_groups[0]["lr"]}
 
+    def _state(self, step: int) -> StepState:
+        scheduled = self.course.scheduled(step)
+        epoch = scheduled / self.course.steps_per_epoch
+        return StepState(step, epoch, self.course.total_steps, self._seed, rank=rank())
+
+    def _backward(self, contexts: Sequence[Any]) -> dict[str, float]:
+        """Add up the gradients of all batches and return the figures of all ranks."""
+        shares = self._shares(contexts)
+        figures: dict[str, float] = defaultdict(float)
+        for part, context in enumerate(contexts):
+            share = {name: parts[part] for name, parts in shares.items()}
+            last = part == len(contexts) - 1
+            with nullcontext() if last else self.spread.accumulating():
+                for name, value in self._accumulate(context, share).items():
+                    figures[name] += value
+        self.spread.finish_backward()
+        return dict(figures)
+
     def _begin(self, state: StepState) -> None:
         """Seed the step, call ``before_step`` and set the rate."""
-        torch.manual_seed(stable_hash(self._seed, state.step))
+        seed = stable_hash(self._seed, state.step, *state.rank_part)
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         for part in self._parts():
             if hasattr(part, "before_step"):
                 part.before_step(state)
-        factor = self._schedule(state.step, self.steps_per_epoch, self.total_steps)
+        course = self.course
+        scheduled, last = (course.scheduled(step) for step in (state.step, course.total_steps))
+        factor = self._schedule(scheduled, course.steps_per_epoch, last)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
 
     def _shares(self, contexts: Sequence[Any]) -> dict[str, list[float]]:
-        """What part of each head's terms each context holds."""
+        """What part of each head's terms each context holds, times the ranks, over which is averaged."""
         shares = {}
         for name, head in self.learner.heads.items():
             count = getattr(head, "terms", None) or (lambda context: len(context.batch))
-            terms = [count(context) for context in contexts] if len(contexts) > 1 else [1]
-            shares[name] = [part / max(sum(terms), 1) for part in terms]
+            alone = len(contexts) == 1 and world_size() == 1
+            terms = [1] if alone else [count(context) for context in contexts]
+            mean = torch.tensor(float(sum(terms)), device=contexts[0].batch.image_ids.device)
+            total = sum(terms) if world_size() == 1 else float(mean_over_ranks(mean))
+            shares[name] = [part / max(total, 1) for part in terms]
         return shares
 
-    def _accumulate(self, context: Any, share: Mapping[str, float], step: int) -> dict[str, float]:
+    def _accumulate(self, context: Any, share: Mapping[str, float]) -> dict[str, float]:
         """Add a batch's gradients and return its part in the figures."""
-        outputs: dict[str, HeadOutput] = {name: head(context) for name, head in self.learner.heads.items()}
-        loss = torch.stack([share[name] * output.loss for name, output in outputs.items()]).sum()
+        loss, outputs = self.spread.objective(context, share)
         figures = _figures(loss, outputs, share)
-        self._refuse_non_finite_losses(figures, context.batch.keys, step)
-        loss.backward()
+        (loss * self.loss_scale.value if self.loss_scale.enabled else loss).backward()
         if hasattr(context, "release"):
             context.release()
         return figures
@@ -126,27 +175,47 @@ class Trainer:
         if self.momentum is not None:
             yield self.momentum
 
-    def _refuse_non_finite_losses(self, figures: Mapping[str, float], keys: Sequence[str], step: int) -> None:
+    def _gradient_norm(self) -> float:
+        self.loss_scale.unscale(self.spread.gradients())
+        return float(self.spread.gradient_norm())
+
+    def _overflow_figures(self) -> dict[str, float]:
+        if not self.loss_scale.enabled:
+            return {}
+        return {"loss_scale": self.loss_scale.value, "overflows": float(self.loss_scale.overflows)}
+
+    def _may_step(self, figures: Mapping[str, float], norm: float, keys: Sequence[str], step: int) -> bool:
+        """Whether to take the step; not where float16 has overflowed."""
         wrong = [name for name in self.learner.heads if not _is_finite(figures[f"loss/{name}"])]
+        if not wrong and _is_finite(norm):
+            self.loss_scale.update(overflow=False)
+            return True
+        if not wrong and not self.loss_scale.at_floor:
+            self.loss_scale.update(overflow=True)
+            return False
         if wrong:
             losses = ", ".join(f"head '{name}' gave {figures[f'loss/{name}']}" for name in wrong)
-            raise StageError(f"step {step + 1}: the loss is not finite: {losses}. {_HINT} {_named(keys)}")
+            what = f"the loss is not finite: {losses}"
+        else:
+            what = self._bad_gradients()
+        self.optimizer.zero_grad(set_to_none=True)
+        everyones = [key for keys_of_rank in gather_objects(list(keys)) for key in keys_of_rank]
+        raise NonFiniteStepError(f"step {step + 1}: {what}. {_HINT} {_named(everyones)}", figures, everyones)
 
-    def _clip(self, keys: Sequence[str], step: int) -> float:
-        """Clip the gradient and return the norm it had."""
-        gradients = [p.grad for _, p in self._trained if p.grad is not None]
-        total = get_total_norm(gradients)
-        norm = float(total)
-        if not _is_finite(norm):
-            bad = [name for name, p in self._trained if p.grad is not None and not p.grad.isfinite().all()]
-            few = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
-            raise StageError(
-                f"step {step + 1}: the gradient is not finite in {len(bad)} tensors ({few}). {_HINT} "
-                f"{_named(keys)}"
-            )
-        if self._clip_norm is not None:
-            clip_grads_with_norm_([p for _, p in self._trained], self._clip_norm, total)
-        return norm
+    def _bad_gradients(self) -> str:
+        bad = [
+            name
+            for name, p in self.learner.named_parameters()
+            if p.grad is not None and not local_part(p.grad).isfinite().all()
+        ]
+        few = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
+        return f"the gradient is not finite in {len(bad)} tensors ({few})"
+
+    def _clip(self, norm: float) -> None:
+        """Shorten a gradient of this norm to ``clip_norm``, where it is longer."""
+        if self._clip_norm is not None and norm > self._clip_norm:
+            gradients = [local_part(gradient) for gradient in self.spread.gradients()]
+            torch._foreach_mul_(gradients, self._clip_norm / norm)
 
 
 _HINT = "The step was not taken. A lower learning rate, a longer warm-up or clip_norm may help."
@@ -162,14 +231,14 @@ def _is_finite(value: float) -> bool:
 
 
 def _figures(loss: Tensor, outputs: Mapping[str, HeadOutput], share: Mapping[str, float]) -> dict[str, float]:
-    """Read all figures from the device at once, because each reading waits for it."""
+    """Read all figures from the device at once, because that waits for it; the mean over the ranks."""
     tensors = {"loss": loss}
     for name, output in outputs.items():
         named = {f"loss/{name}": output.loss}
         named |= {f"{name}/{metric}": value for metric, value in output.metrics.items()}
         tensors |= {key: share[name] * value.detach() for key, value in named.items()}
-    values = torch.stack([tensor.detach().to(loss).reshape(()) for tensor in tensors.values()]).tolist()
-    return dict(zip(tensors, values, strict=True))
+    values = torch.stack([tensor.detach().to(loss).reshape(()) for tensor in tensors.values()])
+    return dict(zip(tensors, mean_over_ranks(values).tolist(), strict=True))
 
 
 def chance_losses(heads: nn.ModuleDict) -> dict[str, float]:

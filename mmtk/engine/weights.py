@@ -18,10 +18,15 @@ _SHARED = "shared"  # metadata key: JSON object from a left-out name to the name
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write ``module.state_dict()`` to ``path``. Tied tensors are stored once, under all names."""
+    save_tensors(module.state_dict(), path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors to ``path``; one that goes by several names is stored once."""
     stored: dict[str, Tensor] = {}
     shared: dict[str, str] = {}
     first_name: dict[tuple[object, ...], str] = {}
-    for name, tensor in module.state_dict().items():
+    for name, tensor in tensors.items():
         place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         owner = first_name.setdefault(place, name) if tensor.numel() else name
         if owner != name:
@@ -51,7 +56,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def misfits(module: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
     """Say, one line per tensor, where ``tensors`` and ``module.state_dict()`` differ in names or shapes."""
-    wanted = module.state_dict()
+    return misfits_of(module.state_dict(), tensors)
+
+
+def misfits_of(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Say, one line per tensor, where ``tensors`` and the ``wanted`` ones differ in names or shapes."""
     lines = [f"{name}: missing from the file" for name in wanted if name not in tensors]
     lines += [f"{name}: in the file, but not in the model" for name in tensors if name not in wanted]
     lines += [

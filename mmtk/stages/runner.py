@@ -1,15 +1,21 @@
-"""Run a checked recipe: each stage in its own folder, each one only if it must."""
+"""Run a checked recipe: each stage in its own folder, each one only if it must.
+
+Of several ranks the first one decides, keeps the records and does the stages that are one process's work. The
+others join in where a stage is the work of all.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from mmtk.distributed.group import Ranks, process_group
 from mmtk.errors import MmtkError, StageError
 from mmtk.printable import printable_lines
 from mmtk.recipe.build import blueprint, to_plain
@@ -26,6 +32,7 @@ from mmtk.stages.reports import copy_report, report_names
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mmtk.kinds import Stage
     from mmtk.recipe import CheckedRecipe, CheckedStage
     from mmtk.registry import Registry
 
@@ -36,29 +43,74 @@ def run_recipe(checked: CheckedRecipe, registry: Registry, console: Console) -> 
     Raises:
         StageError: another process runs in the folder, or a stage failed or broke its promise.
         Interrupted: a signal ended the run; the stage's folder says so and the next run goes on from it.
+        SilentExitError: another rank has failed, and says so.
     """
-    with run_lock(checked.run_dir) as dead, interruptible():
-        run = Run(checked, registry, console)
+    with interruptible(), process_group(checked.device) as ranks:
+        if ranks.leads:
+            _lead(Run(checked, registry, console, ranks))
+        else:
+            _follow(checked, registry, ranks)
+
+
+def _lead(run: Run) -> None:
+    with run_lock(run.checked.run_dir) as dead:
         if dead:
             run.say(f"an earlier run was killed ({dead})")
         run.describe()
         for number, name in enumerate(run.order, 1):
-            run.heading(f"[{number}/{len(run.order)}] {name} ({checked.stages[name].node.use})")
-            run.stage(checked.stages[name])
+            run.heading(f"[{number}/{len(run.order)}] {name} ({run.checked.stages[name].node.use})")
+            run.stage(run.checked.stages[name])
+            run.ranks.tell(f"{name}/ended", True)
         run.finish()
 
 
-class Run:
-    """One run of a recipe in its folder."""
+def _follow(checked: CheckedRecipe, registry: Registry, ranks: Ranks) -> None:
+    """Do as another rank what rank 0 says: each stage's part, or nothing."""
+    for name in _order(checked):
+        if ranks.hear(f"{name}/for_all"):
+            context = _context(checked, checked.stages[name], registry, ranks, lambda _text: None)
+            _build(checked, checked.stages[name], registry).run(context)
+        ranks.hear(f"{name}/ended")
 
-    def __init__(self, checked: CheckedRecipe, registry: Registry, console: Console) -> None:
+
+def _order(checked: CheckedRecipe) -> list[str]:
+    return execution_order(
+        {name: {source for source, _output in stage.inputs} for name, stage in checked.stages.items()}
+    )
+
+
+def _build(checked: CheckedRecipe, stage: CheckedStage, registry: Registry) -> Stage:
+    """Build a stage with its inputs' paths."""
+    folder = checked.run_dir.absolute()
+    inputs = {
+        f"{source}.{output}": folder / source / checked.stages[source].outputs[output].path
+        for source, output in stage.inputs
+    }
+    built: Stage = blueprint(stage.node, registry, inputs).build()
+    return built
+
+
+def _context(
+    checked: CheckedRecipe, stage: CheckedStage, registry: Registry, ranks: Ranks, say: Callable[[str], None]
+) -> StageContext:
+    device = resolve_device(checked.device)
+    if ranks.size > 1 and device == "cuda":
+        device = f"cuda:{ranks.local_rank}"
+    seed_everything(checked.seed)
+    folder = checked.run_dir.absolute() / stage.name
+    return StageContext(stage.name, folder, checked.seed, device, registry, say)
+
+
+class Run:
+    """One run of a recipe in its folder, as its first rank leads it."""
+
+    def __init__(self, checked: CheckedRecipe, registry: Registry, console: Console, ranks: Ranks) -> None:
         self.checked = checked
         self.registry = registry
         self.console = console
+        self.ranks = ranks
         self.folder = checked.run_dir.absolute()
-        self.order = execution_order(
-            {name: {source for source, _output in stage.inputs} for name, stage in checked.stages.items()}
-        )
+        self.order = _order(checked)
         self.fingerprints: dict[str, str] = {}
         self.report_names = report_names(checked.stages)
         self.reports: list[Path] = []
@@ -100,7 +152,9 @@ class Run:
         if decision.action is Action.SUPERSEDE:
             aside = move_aside(folder, self.folder).relative_to(self.folder)
             self.say(f"runs anew; what it had made lies in {self.checked.run_dir / aside}")
-        if decision.action is not Action.SKIP:
+        if decision.action is Action.SKIP:
+            self.ranks.tell(f"{stage.name}/for_all", False)
+        else:
             self.execute(stage, folder, wanted)
         for (name, output), target in self.report_names.items():
             if name == stage.name:
@@ -115,7 +169,8 @@ class Run:
             self.call(stage, folder)
         except BaseException as error:
             status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
-            self.say(f"{status} after {duration(time.monotonic() - started)}")
+            saved = ", its state is saved" if getattr(error, "saved", False) else ""
+            self.say(f"{status} after {duration(time.monotonic() - started)}{saved}")
             write_record(folder, dataclasses.replace(wanted, status=status, finished=now()))
             if isinstance(error, MmtkError):
                 raise StageError(f"stage '{stage.name}': {error}") from error
@@ -124,15 +179,11 @@ class Run:
         self.say(f"done in {duration(time.monotonic() - started)}")
 
     def call(self, stage: CheckedStage, folder: Path) -> None:
-        """Build the stage with its inputs' paths, run it, and hold it to its outputs."""
-        device = resolve_device(self.checked.device)
-        seed_everything(self.checked.seed)
-        inputs = {
-            f"{source}.{output}": self.folder / source / self.checked.stages[source].outputs[output].path
-            for source, output in stage.inputs
-        }
-        built = blueprint(stage.node, self.registry, inputs).build()
-        built.run(StageContext(stage.name, folder, self.checked.seed, device, self.registry, self.say))
+        """Build the stage, tell the other ranks whether they take part, run it, look at its outputs."""
+        context = _context(self.checked, stage, self.registry, self.ranks, self.say)
+        built = _build(self.checked, stage, self.registry)
+        self.ranks.tell(f"{stage.name}/for_all", getattr(built, "every_rank", False))
+        built.run(context)
         if missing := missing_outputs(folder, stage.outputs):
             raise StageError(f"ended without its declared output {', '.join(missing)}")
 

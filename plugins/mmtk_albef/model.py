@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmtk_blip.api import (
@@ -27,6 +28,8 @@ class AlbefTowers(nn.Module):
 
     Its parameters are the model's own; a deep copy is the momentum model of ALBEF §3.3.
     """
+
+    forward_methods = ("word_logits",)
 
     def __init__(
         self,
@@ -142,6 +145,12 @@ class Albef(nn.Module):
     def text_features(self, states: Tensor) -> Tensor:
         """Text states ``(T, L, D)`` to unit-norm features ``(T, E)`` of the first token."""
         return unit_features(self.text_projection, states)
+
+    def stacked_layers(self) -> list[nn.Module]:
+        """The layers of the image encoder, where it names them, and of the text transformer."""
+        encoder: Any = self.image_encoder
+        images = encoder.stacked_layers() if hasattr(encoder, "stacked_layers") else []
+        return [*images, *self.text_transformer.stacked_layers()]
 
     def feature_towers(self) -> AlbefTowers:
         """The part that a momentum encoder copies, sharing this model's parameters: all but temperature."""

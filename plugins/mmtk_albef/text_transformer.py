@@ -72,6 +72,10 @@ class AlbefBert(nn.Module):
         self.feed_forward = nn.ModuleList(FeedForward(width, hidden_width, dropout) for _ in range(depth))
         initialise_as_bert(self, init_std)
 
+    def stacked_layers(self) -> list[nn.Module]:
+        """The blocks of all layers."""
+        return [*self.self_attention, *self.cross_attention, *self.feed_forward]
+
     def text_encoder(self) -> TextEncoder:
         """Embeddings and text layers as a module that shares this one's weights."""
         below = slice(self.text_depth)

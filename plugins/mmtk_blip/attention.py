@@ -115,6 +115,8 @@ class SelfAttention(Attention):
 class CrossAttention(Attention):
     """Attention of a text to its image or question, whose keys and values are computed beforehand."""
 
+    forward_methods = ("keys_values",)
+
     def forward(
         self,
         states: Tensor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmtk.api import Batch, Momentum, MomentumKeys, Similarities, StepState
+from mmtk.distributed.collectives import gather, gather_with_grad, own_first, row_counts
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
 
 
@@ -50,18 +52,20 @@ class MedContext:
 
     @cached_property
     def similarities(self) -> Similarities:
-        """Logits of the online features against the momentum encoder's keys, the batch's first (ALBEF §3.2).
+        """Logits of the online features against the momentum encoder's keys (ALBEF §3.2).
 
-        Without a momentum encoder the keys are the batch's own online features.
+        The batch's keys come first, then those of the other ranks' batches, then the queue. Without a
+        momentum encoder the keys are the online features of all ranks.
         """
         temperature = self.model.temperature
         image, text, keys = self.image.features, self.text.features, self.momentum_keys
         matching = matching_pairs(self.batch, keys, same_text=self.model.same_text_matches)
         if keys is None:
-            logits = image @ text.t() / temperature
-            return Similarities(logits, logits.t(), None, None, matching)
-        image_keys = torch.cat((keys.image_features, keys.queued_image_features)).t()
-        text_keys = torch.cat((keys.text_features, keys.queued_text_features)).t()
+            image_keys, text_keys = (of_all_ranks(features, gather_with_grad) for features in (image, text))
+            image_logits, text_logits = image @ text_keys.t(), text @ image_keys.t()
+            return Similarities(image_logits / temperature, text_logits / temperature, None, None, matching)
+        image_keys = torch.cat((of_all_ranks(keys.image_features), keys.queued_image_features)).t()
+        text_keys = torch.cat((of_all_ranks(keys.text_features), keys.queued_text_features)).t()
         with torch.no_grad():
             teacher_image_to_text = keys.image_features @ text_keys / temperature
             teacher_text_to_image = keys.text_features @ image_keys / temperature
@@ -74,13 +78,18 @@ class MedContext:
         )
 
 
+def of_all_ranks(rows: Tensor, gather: Callable[[Tensor], Tensor] = gather) -> Tensor:
+    """The rows of every rank ``(W, …)``, this rank's ``(B, …)`` first. Every rank must call it."""
+    return own_first(gather(rows), row_counts(rows))
+
+
 def matching_pairs(batch: Batch, keys: MomentumKeys | None, *, same_text: bool) -> Tensor:
     """Say which keys belong to which pairs of the batch: by image and, with ``same_text``, by text as well.
 
     Returns:
-        ``(B, K)`` bool: the batch's own pairs, then the queued ones of ``keys``.
+        ``(B, K)`` bool: the batch's own pairs, those of the other ranks, then the queued ones of ``keys``.
     """
-    image_ids, text_ids = batch.image_ids, batch.text_ids
+    image_ids, text_ids = of_all_ranks(batch.image_ids), of_all_ranks(batch.text_ids)
     if keys is not None:
         image_ids = torch.cat((image_ids, keys.queued_image_ids))
         text_ids = torch.cat((text_ids, keys.queued_text_ids))

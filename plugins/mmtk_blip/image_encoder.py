@@ -92,6 +92,10 @@ class TimmViT(nn.Module):
             raise RecipeError(f"timm_vit takes pictures of {built} (image_size), but the data gives {given}")
         return self.vit.forward_features(images)
 
+    def stacked_layers(self) -> list[nn.Module]:
+        """The blocks, from first to last."""
+        return list(self.vit.blocks)
+
     def adapt_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of weights by this module's names, those that change for its picture size: position embeddings."""
         found = weights.get(POSITIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -116,6 +117,12 @@ class Med(nn.Module):
     def text_features(self, states: Tensor) -> Tensor:
         """Text states ``(T, L, D)`` to unit-norm features ``(T, E)`` of the first token."""
         return unit_features(self.text_projection, states)
+
+    def stacked_layers(self) -> list[nn.Module]:
+        """The layers of the image encoder, where it names them, and of the text transformer."""
+        encoder: Any = self.image_encoder
+        images = encoder.stacked_layers() if hasattr(encoder, "stacked_layers") else []
+        return [*images, *self.text_transformer.stacked_layers()]
 
     def feature_towers(self) -> FeatureTowers:
         """The part that ITC compares, sharing this model's parameters."""

@@ -135,6 +135,11 @@ class TextTransformer(nn.Module):
                 shared |= {name: encoders} if encoders.shape == own.shape else {}
         return shared
 
+    def stacked_layers(self) -> list[nn.Module]:
+        """The blocks of all layers, the encoder's and the decoder's own."""
+        stacks = [part for part in self.children() if isinstance(part, nn.ModuleList)]
+        return [block for layer in zip(*stacks, strict=True) for block in layer]
+
     def text_encoder(self) -> TextEncoder:
         """The text-only mode as a module that shares this one's weights."""
         return TextEncoder(self.embeddings, self.self_attention, self.feed_forward)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmtk.api import Batch, ForwardContext, Model, MomentumKeys, StepState, TextEncoding
-from mmtk.distributed.collectives import gather
+from mmtk.distributed.collectives import gather, local_part
 from mmtk_momentum.queue import FeatureQueue
 
 
@@ -43,7 +43,9 @@ class MomentumEncoder(nn.Module):
     def before_step(self, state: StepState) -> None:  # noqa: ARG002
         """Move the copy: slow = momentum * slow + (1 - momentum) * online. Buffers are copied."""
         (online,) = self._online
-        torch._foreach_lerp_(list(self.twin.parameters()), list(online.parameters()), 1 - self.momentum)
+        # Where the parameters are in shards, so are the slow ones, alike.
+        slow_ones, fast_ones = ([local_part(p) for p in one.parameters()] for one in (self.twin, online))
+        torch._foreach_lerp_(slow_ones, fast_ones, 1 - self.momentum)
         for slow, fast in zip(self.twin.buffers(), online.buffers(), strict=True):
             slow.copy_(fast)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mmtk.engine.learner import Learner
 from mmtk.engine.schedules import Constant
-from mmtk.engine.trainer import Trainer
 from mmtk.types import Batch, Negatives
+from tests.training import plain_trainer
 
 from .parts import TEXTS, batch, tiny_learner
 
@@ -38,7 +38,7 @@ def gradients(learner: Learner, batches: list[Batch]) -> tuple[dict[str, Tensor]
     """What a step on ``batches`` takes off each weight, and the step's figures."""
     before = {name: tensor.clone() for name, tensor in learner.named_parameters()}
     optimizer = torch.optim.SGD(learner.parameters(), lr=1.0)
-    trainer = Trainer(learner, None, optimizer, Constant(), seed=0, steps_per_epoch=4, total_steps=8)
+    trainer = plain_trainer(learner, None, optimizer, Constant(), seed=0, steps_per_epoch=4, total_steps=8)
     figures = trainer.step(batches, 3)
     return {name: before[name] - tensor for name, tensor in learner.named_parameters()}, figures
 
@@ -83,7 +83,9 @@ def test_momentum_queue_and_temperature_move_once_a_step() -> None:
     momentum = MomentumEncoder(model=learner.model, momentum=0.5, queue_size=7)
     learner = Learner(learner.model, {"itc": learner.heads["itc"]})
     optimizer = torch.optim.SGD(learner.parameters(), lr=0.0)
-    trainer = Trainer(learner, momentum, optimizer, Constant(), seed=0, steps_per_epoch=4, total_steps=8)
+    trainer = plain_trainer(
+        learner, momentum, optimizer, Constant(), seed=0, steps_per_epoch=4, total_steps=8
+    )
     with torch.no_grad():
         momentum.twin.image_projection.weight.zero_()
         learner.model.temperature.fill_(3.0)

@@ -63,7 +63,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Path
     with torch.no_grad():
         for parameter in learner.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
-    save_learner(learner, nodes, folder / "checkpoint")
+    save_learner(learner.state_dict(), nodes, folder / "checkpoint")
     with ShardWriter(folder / "web", "web", samples_per_shard=4) as shards:
         for n in range(IMAGES):
             shards.write(sample(n, f"A red cat, {n}!"))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmtk.data.configs import EvaluationDataConfig, ImageLimits
+from mmtk.data.configs import DataConfig, EvaluationDataConfig, ImageLimits, SourceConfig
 from mmtk.data.parallel import ordered_map
 from mmtk.data.pipeline import Accounts, Built, EvaluationData, TrainingData
 from mmtk.data.webdataset import WebDatasetReader
@@ -85,8 +87,70 @@ def test_an_epoch_can_start_at_any_step_in_a_fresh_process() -> None:
     whole = list(TrainingData(training_config(readers), seed=1).epoch(2))
     for start in range(len(whole) + 2):
         fresh = TrainingData(training_config(readers, workers=2), seed=1)
-        assert equal(list(fresh.epoch(2, start)), whole[start:])
-        assert fresh.accounts.offered == 30 - 4 * min(start, 7)
+        assert fresh.batches_left(4 * start) == len(whole[start:])
+        assert equal(list(fresh.epoch(2, 4 * start)), whole[start:])
+        assert fresh.accounts.offered == max(30 - 4 * start, 0)
+
+
+def joined(batches: Iterable[Batch]) -> Batch:
+    """One batch of several ranks' batches."""
+    batches = list(batches)
+    return Batch(
+        torch.cat([batch.images for batch in batches]),
+        tuple(text for batch in batches for text in batch.texts),
+        torch.cat([batch.image_ids for batch in batches]),
+        tuple(key for batch in batches for key in batch.keys),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    samples=st.integers(1, 40),
+    world=st.integers(1, 4),
+    batch_size=st.integers(1, 5),
+    taken=st.integers(0, 45),
+    workers=st.sampled_from([0, 0, 0, 2]),
+    weight=st.sampled_from([0.5, 1.0, 1.7]),
+)
+def test_ranks_share_out_what_one_rank_with_a_large_batch_sees(
+    samples: int, world: int, batch_size: int, taken: int, workers: int, weight: float
+) -> None:
+    readers = {"web": (reader(samples, {1, 4} if samples > 5 else frozenset()), weight)}  # type: ignore[arg-type]
+    one = TrainingData(training_config(readers, batch_size=batch_size * world), seed=2)
+    config = training_config(readers, batch_size=batch_size, workers=workers)
+    if len(one) < world:
+        with pytest.raises(DataError, match=f"{len(one)} samples can't be shared out among {world} proc"):
+            TrainingData(config, seed=2, world=world)
+        return
+    ranks = [TrainingData(config, seed=2, rank=rank, world=world) for rank in range(world)]
+    parts = [list(rank.epoch(3, taken)) for rank in ranks]
+    steps = {rank.batches_left(taken) for rank in ranks} | {len(part) for part in parts}
+    whole = list(one.epoch(3, taken))[: max(steps)]
+    assert steps == {len(whole)}
+    assert equal([joined(step) for step in zip(*parts, strict=True)], whole)
+    for step in zip(*parts, strict=True):
+        sizes = {len(batch) for batch in step}
+        assert sizes == {batch_size} if len(one) >= one.batch_size else max(sizes) - min(sizes) <= 1
+    accounts = [rank.accounts for rank in ranks]
+    assert sum(a.offered for a in accounts) == max(len(one) - taken, 0)
+    assert sum(a.used + a.quarantined for a in accounts) == sum(map(len, whole))
+    assert all(a.offered == a.used + a.quarantined + a.left_over for a in accounts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    samples=st.integers(5, 20), sizes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2)), max_size=6)
+)
+def test_batch_size_and_ranks_may_change_within_an_epoch(samples: int, sizes: list[tuple[int, int]]) -> None:
+    readers = {"web": (reader(samples), 1.0)}
+    row = [b.keys[0] for b in TrainingData(training_config(readers, batch_size=1), seed=4).epoch(1)]
+    seen: list[str] = []
+    for batch_size, world in sizes:
+        config, taken = training_config(readers, batch_size=batch_size), len(seen)
+        for rank in range(world):
+            data = TrainingData(config, seed=4, rank=rank, world=world)
+            seen += [key for batch in itertools.islice(data.epoch(1, taken), 1) for key in batch.keys]
+    assert seen == row[: len(seen)]
 
 
 def test_epochs_and_seeds_differ_in_order_texts_and_augmentation() -> None:
@@ -117,6 +181,107 @@ def test_all_texts_of_a_sample_are_drawn_over_time() -> None:
     data = TrainingData(training_config({"web": (reader(8), 1.0)}), seed=0)
     drawn = {text for epoch in range(12) for batch in data.epoch(epoch) for text in batch.texts}
     assert drawn == {f"{letter} {n}" for letter in "ab" for n in range(8)}
+
+
+def test_captions_in_turn_come_once_in_as_many_passes_as_there_are() -> None:
+    samples = [sample(n, texts=tuple(f"{letter} {n}" for letter in "abc")) for n in range(6)]
+    config = training_config({"web": (ListReader(samples), 1.0)}, captions="in_turn", batch_size=3)
+    data = TrainingData(config, seed=0)
+    first, *rest = ([text for batch in data.epoch(epoch) for text in batch.texts] for epoch in range(3))
+    assert {text[0] for text in first} == set("abc")
+    assert Counter(first + rest[0] + rest[1]) == Counter(
+        f"{letter} {n}" for letter in "abc" for n in range(6)
+    )
+
+
+def test_shares_make_an_epoch_of_a_given_length() -> None:
+    sources = {
+        name: SourceConfig(reader=Built(reader(count, prefix=name)), share=share)
+        for name, count, share in (("w", 50, 0.75), ("h", 4, 0.25))
+    }
+    data = TrainingData(training_config({}, sources=sources, samples_per_epoch=24), seed=0)
+    assert len(data) == 24
+    drawn = Counter(key for batch in data.epoch(0) for key in batch.keys)
+    assert sum(count for key, count in drawn.items() if key[0] == "w") == 18
+    assert Counter(count for key, count in drawn.items() if key[0] == "h") == {1: 2, 2: 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({}, ["reader"]),
+        ({"reader": 1, "stream": 1, "samples": 5}, ["reader"]),
+        ({"stream": 1}, ["samples"]),
+        ({"reader": 1, "samples": 5}, ["samples"]),
+        ({"reader": 1, "share": 0.5, "weight": 2}, ["share"]),
+        ({"stream": 1, "share": 0.5}, []),
+    ],
+)
+def test_contradictions_of_a_source(changes: dict[str, Any], fields: list[str]) -> None:
+    assert [field for field, _ in SourceConfig(**changes).check()] == fields
+
+
+def test_an_epochs_length_goes_with_shares() -> None:
+    sources = {
+        "web": SourceConfig(reader=Built(reader(3)), share=1),
+        "h": SourceConfig(reader=Built(reader(3))),
+    }
+    for samples, problem in ((None, "source 'web' has a `share`"), (9, "'h' has none")):
+        ((field, message),) = DataConfig(sources=sources, samples_per_epoch=samples).check()
+        assert field == "samples_per_epoch"
+        assert problem in message
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(2, False), (3, True), (0.4, True)])
+def test_training_stops_when_too_much_cannot_be_used(limit: float, passes: bool) -> None:
+    config = training_config({"web": (reader(9, {1, 2, 3}), 1.0)}, max_quarantined=limit)
+    data = TrainingData(config, seed=0)
+    if passes:
+        assert sum(len(batch) for epoch in range(4) for batch in data.epoch(epoch)) == 32
+        return
+    with pytest.raises(
+        DataError, match="3 samples can't be used, and max_quarantined is 2: unreadable image 3"
+    ):
+        list(data.epoch(0))
+        list(data.epoch(1))
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(0.4, True), (0.1, False)])
+def test_a_share_is_of_different_samples(limit: float, passes: bool) -> None:
+    bad = set(range(50))  # side by side, a quarter of all
+    config = training_config({"web": (reader(200, bad), 1.0)}, max_quarantined=limit, batch_size=50)
+    data = TrainingData(config, seed=0)
+    if not passes:
+        with pytest.raises(
+            DataError, match=r"\d+ of \d+ samples can't be used, and max_quarantined is 0.1: unr"
+        ):
+            list(data.epoch(0))
+        return
+    for epoch in range(3):
+        list(data.epoch(epoch))
+    assert len(data.quarantine) == 50
+
+
+def test_evaluation_stops_when_too_much_cannot_be_used() -> None:
+    image_transform, text_transform = TEST_TRANSFORMS
+    config = EvaluationDataConfig(
+        reader=Built(reader(9, {1, 2, 3})),
+        image_transform=Built(image_transform),
+        text_transform=Built(text_transform),
+        max_quarantined=2,
+    )
+    with pytest.raises(DataError, match="3 samples can't be used, and max_quarantined is 2"):
+        list(EvaluationData(config))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pinned_batches_are_the_same(workers: int) -> None:
+    readers = {"web": (reader(9), 1.0)}
+    pinned = list(TrainingData(training_config(readers, workers=workers), seed=0, pin=True).epoch(0))
+    assert all(batch.images.is_pinned() and batch.image_ids.is_pinned() for batch in pinned)
+    moved = [batch.to("cuda").to("cpu") for batch in pinned]
+    assert equal(moved, list(TrainingData(training_config(readers), seed=0).epoch(0)))
 
 
 def test_weights_are_passes_per_epoch() -> None:
@@ -216,7 +381,7 @@ class Failing:
 
 
 def test_sources_that_cannot_be_used_are_named() -> None:
-    with pytest.raises(DataError, match="source 'web' holds no usable sample"):
+    with pytest.raises(DataError, match="source 'web': it holds no usable sample"):
         TrainingData(training_config({"web": (ListReader([]), 1.0)}), seed=0)
     refused = ListReader([], [Quarantined("k", "no text", "a.tar")])
     with pytest.raises(DataError, match=r"\(1 quarantined, the first: k: no text\)"):

@@ -29,7 +29,7 @@ def saved(folder: Path, **model: Any) -> Learner:
     torch.manual_seed(4)
     recipe = nodes(**model)
     learner = build_learner(recipe, registry())
-    save_learner(learner, recipe, folder)
+    save_learner(learner.state_dict(), recipe, folder)
     return learner
 
 
@@ -66,7 +66,7 @@ def test_saved_again_from_what_was_loaded(tmp_path: Path) -> None:
     words.write_text("red green")
     saved(tmp_path / "first", words=words)
     recipe = load_nodes(tmp_path / "first", registry())
-    save_learner(load_learner(tmp_path / "first", registry()), recipe, tmp_path / "second")
+    save_learner(load_learner(tmp_path / "first", registry()).state_dict(), recipe, tmp_path / "second")
     shutil.rmtree(tmp_path / "first")
     assert load_learner(tmp_path / "second", registry()).model.names == ["red", "green"]
 
@@ -87,7 +87,7 @@ def test_files_of_one_name_are_both_kept_and_one_file_is_kept_once(tmp_path: Pat
             "three": ComponentNode("head", "naming", {"folder": tmp_path / "a"}),
         },
     )
-    save_learner(learner, wrapped, tmp_path / "checkpoint")
+    save_learner(learner.state_dict(), wrapped, tmp_path / "checkpoint")
     files = tmp_path / "checkpoint" / "files"
     assert sorted(str(path.relative_to(files)) for path in files.rglob("*")) == [
         "a",
@@ -104,7 +104,7 @@ def test_file_that_is_gone_when_saving(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"words\.txt: the learner was built from this file, and it is gone"
     ):
-        save_learner(learner, nodes(words=tmp_path / "words.txt"), tmp_path / "checkpoint")
+        save_learner(learner.state_dict(), nodes(words=tmp_path / "words.txt"), tmp_path / "checkpoint")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -149,7 +149,7 @@ def run(tmp_path: Path, registry: Registry) -> Path:
     for number, name in enumerate(("first", "second")):
         model = tiny.TinyModel()
         nodes = LearnerNodes(from_plain("model", {"use": "tiny"}, registry), {})
-        save_learner(Learner(model, {}), nodes, folder / name / "checkpoint")
+        save_learner(Learner(model, {}).state_dict(), nodes, folder / name / "checkpoint")
         write_record(
             folder / name, StageRecord(Status.DONE, "f", {"use": "train"}, 0, finished=f"2026-0{number + 1}")
         )

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from mmtk.data.configs import SourceConfig
-from mmtk.engine.resume import ResumeFolder
+from mmtk.engine.saved_states import Progress, SavedStates
 from mmtk.engine.train import TrainStage
 from mmtk.engine.trainer import Trainer
 from mmtk.engine.weights import read_weights
 from mmtk.errors import CheckpointError, StageError
 from mmtk.registry import Registry
 from mmtk.stages.context import StageContext
-from tests.host.engine.tiny import ColourReader, NamingHead, TinyModel, part, train_fields
+from tests.host.engine.tiny import ColourReader, ColourStream, NamingHead, TinyModel, part, train_fields
 
 PLAN = "41 parameters, 12 steps: an epoch is 24 samples in 4 steps"
 ROOT = Path(__file__).parents[3]
@@ -98,8 +98,8 @@ def test_outputs(through: Path) -> None:
 
 def test_metrics(through: Path) -> None:
     lines = metrics(through)
-    assert [line["step"] for line in lines] == [3, 4, 6, 8, 9, 12]  # every third, and each epoch's end
-    assert [line["epoch"] for line in lines] == [0.75, 1.0, 1.5, 2.0, 2.25, 3.0]
+    assert [line["step"] for line in lines] == [3, 6, 9, 12]
+    assert [line["epoch"] for line in lines] == [0.75, 1.5, 2.25, 3.0]
     assert set(lines[0]) == {
         "step",
         "epoch",
@@ -141,6 +141,28 @@ def test_killed_run_ends_with_the_same_bits(
     assert not (tmp_path / "resume").exists()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_run_goes_on_in_the_middle_of_a_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    def changed(workers: int) -> dict[str, Any]:
+        stream = part("stream", "colours", ColourStream, broken=9)
+        source = SourceConfig(stream=stream, samples=24, shuffle_buffer=5)
+        data = dataclasses.replace(train_fields()["data"], sources={"web": source}, workers=workers)
+        return {"data": data, "save_every": 3, "log_every": 100}
+
+    run(tmp_path / "through", **changed(0))
+    with monkeypatch.context() as patch:
+        kill_at(patch, 8)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", **changed(workers))
+    assert "going on after step 6 of 12" in run(tmp_path / "killed", **changed(workers))
+    assert same(weights(tmp_path / "through"), weights(tmp_path / "killed"))
+    listed = [(tmp_path / name / "quarantine.jsonl").read_text() for name in ("through", "killed")]
+    assert '"sample9"' in listed[0]
+    assert listed[0] == listed[1]
+
+
 def test_saves_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "through", save_every=5, log_every=100)
     with monkeypatch.context() as patch:
@@ -150,7 +172,7 @@ def test_saves_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert run(tmp_path / "killed", save_every=5, log_every=100)[1:] == ["going on after step 5 of 12"]
     assert same(weights(tmp_path / "through"), weights(tmp_path / "killed"))
     lines = without_times(metrics(tmp_path / "killed"))
-    assert [line["step"] for line in lines] == [4, 5, 8, 10, 12]
+    assert [line["step"] for line in lines] == [12]
     assert lines == without_times(metrics(tmp_path / "through"))
 
 
@@ -171,13 +193,14 @@ def test_quarantine_is_written_and_survives_a_kill(tmp_path: Path, monkeypatch: 
     broken = part("reader", "colours", ColourReader, broken=7)
     data = dataclasses.replace(data, sources={"web": SourceConfig(reader=broken)})
     saved: list[int] = []
-    save = ResumeFolder.save
+    save = SavedStates.save
+
+    def counting(self: SavedStates, progress: Progress) -> None:
+        saved.append(len(progress.quarantined))
+        save(self, progress)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            ResumeFolder,
-            "save",
-            lambda self, step, bad: (saved.append(len(list(bad))), save(self, step, bad)),
-        )
+        patch.setattr(SavedStates, "save", counting)
         kill_at(patch, 12)
         with pytest.raises(Killed):
             run(tmp_path, data=data)
@@ -195,7 +218,7 @@ def test_left_over_samples_are_told(tmp_path: Path) -> None:
 
 def test_max_steps(tmp_path: Path) -> None:
     run(tmp_path, max_steps=5)
-    assert [line["step"] for line in metrics(tmp_path)] == [3, 4, 5]
+    assert [line["step"] for line in metrics(tmp_path)] == [3, 5]
 
 
 def test_max_steps_beyond_the_epochs(through: Path, tmp_path: Path) -> None:
@@ -208,10 +231,11 @@ def test_without_momentum(tmp_path: Path) -> None:
     assert metrics(tmp_path)[-1]["step"] == 4
 
 
-def test_non_finite_loss_stops_the_stage(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"step 2: .*head 'naming' gave (nan|inf)"):
+def test_non_finite_losses_are_skipped_noted_and_stop_the_stage_in_the_end(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"step 4: .*head 'naming' gave (nan|inf)"):
         run(
             tmp_path,
+            max_nonfinite=2,
             optimizer=part(
                 "optimizer",
                 "sgd",
@@ -220,6 +244,10 @@ def test_non_finite_loss_stops_the_stage(tmp_path: Path) -> None:
             schedule=part("schedule", "c", lambda: lambda *_: 1.0),
         )
     assert not (tmp_path / "checkpoint").exists()
+    noted = [json.loads(line) for line in (tmp_path / "nonfinite.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in noted] == [2, 3, 4]
+    assert len(noted[0]["keys"]) == 6
+    assert noted[0]["figures"]["loss/naming"] in ("nan", "inf")
 
 
 def test_two_stages_of_one_model_start_alike(tmp_path: Path) -> None:
@@ -330,7 +358,7 @@ def test_accumulation_ends_an_epoch_with_what_is_left(
         )
         assert run(tmp_path, accumulate=3) == [ACCUMULATED]
     assert sizes == [[6, 6, 6], [6]] * 3
-    assert [line["epoch"] for line in metrics(tmp_path)] == [1.0, 1.5, 2.0, 3.0]
+    assert [line["epoch"] for line in metrics(tmp_path)] == [1.5, 3.0]
 
 
 def test_accumulating_run_that_was_killed_ends_with_the_same_bits(

@@ -14,6 +14,7 @@ from mmtk.engine.trainer import Trainer, chance_losses
 from mmtk.errors import StageError
 from mmtk.types import HeadOutput
 from tests.host.engine.tiny import NamingHead, NoisyHead, TinyModel, TinyMomentum, batch
+from tests.training import plain_trainer
 
 
 def trainer(
@@ -30,7 +31,8 @@ def trainer(
         "total_steps": 8,
     } | options
     schedule = keys.pop("schedule")
-    return Trainer(learner, TinyMomentum(model=model) if momentum else None, optimizer, schedule, **keys)
+    slow = TinyMomentum(model=model) if momentum else None
+    return plain_trainer(learner, slow, optimizer, schedule, **keys)
 
 
 class Broken(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmtk.config import Input, Range
 from mmtk.data.configs import DataConfig, SourceConfig
+from mmtk.distributed.strategies import Ddp
 from mmtk.engine.loggers import JsonLines
 from mmtk.engine.optimizers import AdamW
 from mmtk.engine.schedules import WarmupCosine
@@ -149,6 +150,20 @@ class ColourReader:
         return RawSample(f"sample{index}", image, (name,), f"image{index}", "web", "memory")
 
 
+class ColourStream:
+    """The squares of ``ColourReader``, in shards of ``per_shard`` that are read from front to back."""
+
+    def __init__(self, *, shards: int = 4, per_shard: int = 7, broken: int | None = None) -> None:
+        self.shards = [f"memory/{shard}.tar" for shard in range(shards)]
+        self._per_shard = per_shard
+        self._squares = ColourReader(samples=shards * per_shard, broken=broken)
+
+    def read(self, shard: str) -> Iterator[RawSample]:
+        first = self.shards.index(shard) * self._per_shard
+        for index in range(first, first + self._per_shard):
+            yield self._squares[index]
+
+
 def batch(size: int = 6, value: float = 0.5) -> Batch:
     names = tuple(list(COLOURS)[index % len(COLOURS)] for index in range(size))
     images = torch.full((size, 3, 2, 2), value) * torch.arange(1, size + 1).view(-1, 1, 1, 1)
@@ -194,6 +209,7 @@ def train_fields(**changed: Any) -> dict[str, Any]:
         "schedule": part("schedule", "warmup_cosine", WarmupCosine, warmup_steps=2),
         "loggers": {"jsonl": part("logger", "jsonl", JsonLines)},
         "log_every": 3,
+        "strategy": part("strategy", "ddp", Ddp),
     }
     return fields | changed
 

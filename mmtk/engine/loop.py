@@ -1,0 +1,171 @@
+"""The steps of a training stage, with figures logged and the state saved on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from mmtk.data.pipeline import TrainingData
+from mmtk.distributed.collectives import gather_objects, mean_over_ranks, world_size
+from mmtk.engine.configs import TrainConfig
+from mmtk.engine.figures import Window
+from mmtk.engine.nonfinite import NonFiniteLog
+from mmtk.engine.prior_warning import PriorWatch
+from mmtk.engine.progress import Display, display
+from mmtk.engine.saved_states import Progress, SavedStates
+from mmtk.engine.trainer import NonFiniteStepError, Trainer, chance_losses
+from mmtk.kinds import Logger
+from mmtk.stages.context import StageContext
+from mmtk.stages.interrupt import Interrupted, StopRequest, deferred_stop
+from mmtk.types import Batch, Quarantined
+
+
+@dataclass
+class Job:
+    """A training stage that is ready to run.
+
+    Attributes:
+        window: figures since the last logged line.
+        since_save: figures since the last saved state.
+    """
+
+    trainer: Trainer
+    data: TrainingData
+    states: SavedStates
+    nonfinite: NonFiniteLog
+    config: TrainConfig
+    context: StageContext
+    window: Window = field(default_factory=Window)
+    since_save: Window = field(default_factory=Window)
+
+    def go_on_from(self, saved: Progress) -> None:
+        """Take over what a state holds beside tensors."""
+        for entry in saved.quarantined:
+            self.data.quarantine.add(entry)
+        self.data.load_state(saved.streams)
+        self.window.load(saved.window)
+        self.trainer.loss_scale.load(saved.loss_scale)
+        self.nonfinite.load(*saved.nonfinite, step=saved.step)
+
+    def quarantined(self) -> list[Quarantined]:
+        """What no rank could use. Every rank must call it."""
+        everyones = gather_objects(self.data.quarantine.entries)
+        return list(dict.fromkeys(entry for entries in everyones for entry in entries))
+
+    def save(self, step: int) -> None:
+        """Save the state after ``step`` steps. Every rank must call it."""
+        course, figure = self.trainer.course, self.config.saving.best_by
+        means = self.since_save.close()
+        self.states.save(
+            Progress(
+                step,
+                place=course.place(step),
+                origin=course.origin,
+                ranks=world_size(),
+                global_batch=self.data.global_batch,
+                streams=gather_objects(self.data.state()),
+                window=self.window.state(),
+                loss_scale=self.trainer.loss_scale.state(),
+                nonfinite=(self.nonfinite.in_a_row, self.nonfinite.total),
+                quarantined=tuple(self.quarantined()),
+                best=None if figure is None else means.get(figure),
+            )
+        )
+
+    def saves_after(self, step: int) -> bool:
+        every = self.config.save_every
+        return self.trainer.course.ends_epoch(step) or (every is not None and step % every == 0)
+
+
+def run_steps(job: Job, start: int, loggers: list[Logger]) -> None:
+    """Do the steps after ``start``.
+
+    Raises:
+        Interrupted: a signal came to any rank; the step was finished and the state saved.
+        NonFiniteStepError: too many steps in a row were not finite.
+    """
+    trainer, context = job.trainer, job.context
+    watch = PriorWatch(chance_losses(trainer.learner.heads), trainer.course.steps_per_epoch)
+    total = trainer.course.total_steps
+    with deferred_stop() as stop, display(context.name, total, start, context.say) as shown:
+        for step, batches, waited in _batches(job, start):
+            done = step + 1
+            if (figures := _step(job, batches, step, shown)) is not None:
+                job.window.add(figures, sum(map(len, batches)), waited)
+                job.since_save.add(figures, sum(map(len, batches)), waited)
+                shown.update(done, figures | {"quarantined": float(len(job.data.quarantine))})
+                _warn(watch, figures, shown)
+            if done % job.config.log_every == 0 or done == total:
+                _log(job, done, loggers)
+            stopped = _any_rank_stops(stop, context.device)
+            if stopped or job.saves_after(done):
+                job.save(done)
+            if stopped:
+                job.states.wait()
+                raise Interrupted(stopped, saved=True)
+        job.states.wait()
+
+
+def _step(job: Job, batches: list[Batch], step: int, shown: Display) -> dict[str, float] | None:
+    """Do one step; None where it was skipped."""
+    try:
+        figures = job.trainer.step([batch.to(job.context.device) for batch in batches], step)
+    except NonFiniteStepError as skipped:
+        shown.say(job.nonfinite.add(step, skipped))
+        return None
+    job.nonfinite.in_a_row = 0
+    if figures["gradient_norm"] == float("inf") or figures["gradient_norm"] != figures["gradient_norm"]:
+        return None  # float16 overflowed and the scale was lowered: nothing to average
+    course = job.trainer.course
+    return figures | {"epoch": course.scheduled(step + 1) / course.steps_per_epoch}
+
+
+def _log(job: Job, step: int, loggers: list[Logger]) -> None:
+    course = job.trainer.course
+    means = job.window.close() | {"epoch": course.scheduled(step) / course.steps_per_epoch}
+    means["lr"] = job.trainer.optimizer.param_groups[0]["lr"]
+    if job.nonfinite.total:
+        means["skipped_steps"] = float(job.nonfinite.total)
+    if len(job.data.quarantine):
+        means["quarantined"] = float(len(job.data.quarantine))
+    for logger in loggers:
+        logger.log(step, means)
+
+
+def _any_rank_stops(stop: StopRequest, device: str) -> int | None:
+    """The number of the signal that came to a rank, the same on all of them; None where none came."""
+    number = stop.number or 0
+    if world_size() > 1:
+        highest = mean_over_ranks(torch.tensor(float(number), device=device))
+        number = max(gather_objects(number)) if float(highest) > 0 else 0
+    return number or None
+
+
+def _warn(watch: PriorWatch, figures: Mapping[str, float], shown: Display) -> None:
+    prefix = "loss/"
+    losses = {name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)}
+    for warning in watch.observe(losses):
+        shown.say(warning)
+
+
+def _batches(job: Job, start: int) -> Iterator[tuple[int, list[Batch], float]]:
+    """Yield the steps from ``start`` on, each with its batches and the seconds they were waited for.
+
+    The batches that are too few for a full last step of an epoch make a shorter one.
+    """
+    step, course = start, job.trainer.course
+    while step < course.total_steps:
+        data = job.data.epoch(*course.place(step))
+        with contextlib.closing(data) as batches:  # type: ignore[type-var]
+            asked = time.perf_counter()
+            while gathered := list(itertools.islice(batches, course.accumulate)):
+                yield step, gathered, time.perf_counter() - asked
+                step += 1
+                if step == course.total_steps:
+                    return
+                asked = time.perf_counter()

@@ -1,0 +1,1 @@
+"""Sharding by fairscale: optimizer state, gradients and parameters, and activation checkpointing."""
