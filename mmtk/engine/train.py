@@ -29,6 +29,7 @@ from mmtk.stages.context import StageContext
 from mmtk.types import ComponentNode, stable_hash
 
 BEST = "best"
+_QUARANTINE_OF_RANK = ".quarantine-{}.jsonl"
 
 
 class TrainStage:
@@ -52,7 +53,8 @@ class TrainStage:
             DataError: a source can't be opened.
             Interrupted: a signal came; the state is saved.
         """
-        data = TrainingData(self._config.data, seed=context.seed, rank=rank(), world=world_size())
+        pin = context.device.startswith("cuda")
+        data = TrainingData(self._config.data, seed=context.seed, rank=rank(), world=world_size(), pin=pin)
         spread, momentum = self._spread(context)
         states = SavedStates(context.folder / "resume", spread, self._config.saving, context.say)
         saved = states.load()
@@ -70,6 +72,7 @@ class TrainStage:
         if saved is not None:
             context.say(_resumed(saved, job))
             job.go_on_from(saved)
+        data.quarantine.follow(self._quarantine(context))
         start = saved.step if saved is not None else 0
         with _loggers(self._config.loggers, context, start) as loggers:
             run_steps(job, start, loggers)
@@ -92,9 +95,16 @@ class TrainStage:
         save_learner(whole, nodes, outputs["checkpoint"])
         job.data.quarantine.add_all(quarantined)
         job.data.quarantine.write(outputs["quarantine"])
+        for other in context.folder.glob(_QUARANTINE_OF_RANK.format("*")):
+            other.unlink()
         job.states.clear()
         if quarantined:
             context.say(f"{len(quarantined)} samples quarantined, see {outputs['quarantine'].name}")
+
+    def _quarantine(self, context: StageContext) -> Path:
+        """Where this rank notes at once what it can't use; at the end the first rank's file has all of it."""
+        name = _QUARANTINE_OF_RANK.format(rank()) if rank() else self._config.OUTPUTS["quarantine"].path
+        return context.folder / name
 
     def _spread(self, context: StageContext) -> tuple[Spread, Any]:
         """Build the learner and its momentum encoder and put them in their place."""

@@ -208,6 +208,7 @@ def test_quarantine_is_written_and_survives_a_kill(tmp_path: Path, monkeypatch: 
         with pytest.raises(Killed):
             run(tmp_path, data=data)
     assert saved == [1, 1]
+    assert "sample7" in (tmp_path / "quarantine.jsonl").read_text()  # noted at once, before the stage ends
     said = run(tmp_path, data=data)
     assert said[-1] == "1 samples quarantined, see quarantine.jsonl"
     (line,) = (tmp_path / "quarantine.jsonl").read_text().splitlines()
