@@ -7,6 +7,7 @@ config dataclasses) a field may be
 
 * a *slot*: ``Annotated[Blueprint, Slot("image_encoder")]``, filled by a mapping with ``use:``;
 * an *input*: ``Annotated[Path, Input("checkpoint")]``, filled by ``{from: STAGE.OUTPUT}`` or a path;
+* an input that may lie elsewhere: ``Annotated[Address | Path, Input("dataset")]`` takes ``s3://…`` as well;
 * a bounded number: ``Annotated[float, Range(0, 1)]``.
 
 A slot's default is written ``node("NAME", key=value, …)``.
@@ -18,7 +19,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NewType
+
+Address = NewType("Address", str)  # of a remote file as fsspec spells it, ``PROTOCOL://…``
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmtk.data.image_files import read_image_file
 from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError, SampleError
+from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
 
 
@@ -46,7 +49,7 @@ class BlipJsonReader:
                 except DataError as error:
                     self.quarantined.append(Quarantined(f"item {index}", str(error), location))
                     continue
-                key = _free_key(Path(image), index, keys)
+                key = _free_key(image, index, keys)
                 keys.add(key)
                 self._items.append(Item(key, self.images / image, texts, image_id, location))
 
@@ -57,10 +60,9 @@ class BlipJsonReader:
         """Read one sample. Raises SampleError when its image file can't be read."""
         item = self._items[index]
         try:
-            data = item.image.read_bytes()
-        except OSError as error:
-            reason = f"no image: can't read {item.image}: {error.strerror}"
-            raise SampleError(reason, item.key, item.location) from error
+            data = read_image_file(item.image)
+        except DataError as error:
+            raise SampleError(printable(str(error)), item.key, item.location) from error
         return RawSample(item.key, data, item.texts, item.image_id, self.source, item.location)
 
 
@@ -74,6 +76,8 @@ def load_list(path: Path) -> list[Any]:
         raise DataError(f"{path}:{error.lineno}:{error.colno}: bad JSON: {error.msg}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8: byte {error.start}") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits, too many brackets
+        raise DataError(f"{path}: bad JSON: {error}") from error
     if not isinstance(content, list):
         raise DataError(f"{path}: a JSON list of items is expected, not {type(content).__name__}")
     return content
@@ -102,9 +106,9 @@ def parse_item(item: Any) -> tuple[str, tuple[str, ...], str]:
     return image, drop_blank(texts), image_id
 
 
-def _free_key(image: Path, index: int, taken: set[str]) -> str:
+def _free_key(image: str, index: int, taken: set[str]) -> str:
     """Name an item after its image, in a way that can name a file in a shard."""
-    stem = str(image.with_suffix("")).strip("/").replace(".", "_")
+    stem = printable(os.path.splitext(image)[0]).strip("/").replace(".", "_") or "item"  # noqa: PTH122
     key, suffix = stem, f"-{index}"
     while key in taken:
         key += suffix

@@ -5,28 +5,64 @@ from __future__ import annotations
 from mmtk.registry import Component
 
 CONFIGS = "mmtk.data.configs"
+READERS = "mmtk.data.reader_configs"
 
 COMPONENTS: list[Component] = [
     Component(
         "reader",
         "webdataset",
         "mmtk.data.webdataset:WebDatasetReader",
-        f"{CONFIGS}:WebDatasetConfig",
+        f"{READERS}:WebDatasetConfig",
         "image-text pairs in WebDataset tar shards",
     ),
     Component(
         "reader",
         "blip_json",
         "mmtk.data.blip_json:BlipJsonReader",
-        f"{CONFIGS}:BlipJsonConfig",
+        f"{READERS}:BlipJsonConfig",
         "image-text pairs in BLIP's JSON lists",
+    ),
+    Component(
+        "reader",
+        "jsonl",
+        "mmtk.data.line_tables:jsonl_reader",
+        f"{READERS}:JsonlConfig",
+        "image-text pairs in JSON lines, with a folder of pictures",
+    ),
+    Component(
+        "reader",
+        "csv",
+        "mmtk.data.line_tables:csv_reader",
+        f"{READERS}:CsvConfig",
+        "image-text pairs in CSV and TSV files, with a folder of pictures",
+    ),
+    Component(
+        "reader",
+        "parquet",
+        "mmtk.data.parquet:ParquetReader",
+        f"{READERS}:ParquetConfig",
+        "image-text pairs in Parquet files, with the pictures in a column or a folder",
+    ),
+    Component(
+        "reader",
+        "hf_dataset",
+        "mmtk.data.hf_dataset:HfDatasetReader",
+        f"{READERS}:HfDatasetConfig",
+        "image-text pairs in a dataset that the library datasets saved to disk",
     ),
     Component(
         "reader",
         "fold",
         "mmtk.data.fold:fold_reader",
-        f"{CONFIGS}:FoldConfig",
+        f"{READERS}:FoldConfig",
         "a part of another reader's samples, for cross-fitting",
+    ),
+    Component(
+        "stream",
+        "webdataset_stream",
+        "mmtk.data.webdataset_stream:WebDatasetStream",
+        f"{READERS}:WebDatasetStreamConfig",
+        "image-text pairs in WebDataset tar shards that are read in one pass, local or remote",
     ),
     Component(
         "image_transform",

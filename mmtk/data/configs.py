@@ -4,55 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
-from mmtk.config import Input, Range, Slot, node
-from mmtk.kinds import Blueprint, ImageTransform, Reader, TextTransform
+from mmtk.config import Range, Slot, node
+from mmtk.kinds import Blueprint, ImageTransform, Reader, Stream, TextTransform
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebDatasetConfig:
-    """Reads image-text pairs from WebDataset tar shards."""
-
-    path: Annotated[Path | tuple[Path, ...], Input("dataset")]
-    """a folder of `*.tar` shards, a shard, a pattern (`a-*.tar`, `a-{0000..0123}.tar`) or a list of these"""
-    source: str | None = None
-    """where the texts come from (`web`, `human`, …); overrides what the shards say"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlipJsonConfig:
-    """Reads image-text pairs from BLIP's JSON lists."""
-
-    annotations: Annotated[Path | tuple[Path, ...], Input("annotations")]
-    """a JSON list, or several, of items with `image`, `caption` (one or a list) and perhaps `image_id`"""
-    images: Annotated[Path, Input("images")]
-    """the folder that the items' `image` paths start from"""
-    source: str = ""
-    """where the texts come from (`web`, `human`, …)"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldConfig:
-    """Takes a part of another reader's samples, so that a filter can judge pairs it was not trained on."""
-
-    reader: Annotated[Blueprint[Reader], Slot("reader")]
-    """the whole dataset"""
-    fold: Annotated[int, Range(0, None)]
-    """which part, counted from 0: the samples whose index modulo `folds` it is. Samples of one image may
-    fall into different parts; where that matters, give the image one sample with several texts."""
-    folds: Annotated[int, Range(2, None)] = 2
-    """number of parts"""
-    rest: bool = False
-    """take all but that part"""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.fold >= self.folds:
-            yield "fold", f"must be below folds ({self.folds}), not {self.fold}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +23,9 @@ class RandAugment:
     """strength; at 5 BLIP's brightness and sharpness factors are exactly 1 and change nothing"""
     probability: Annotated[float, Range(0, 1)] = 0.5
     """chance that a drawn operation is applied"""
+    corrected: bool = False
+    """brightness and sharpness by a factor of 1 + or - 0.09 x magnitude, as in torchvision's RandAugment, and
+    not by BLIP's 0.1 + 0.18 x magnitude, which leaves pictures as they are at magnitude 5"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +44,7 @@ class ColorJitter:
 
 BLIP_RANDAUGMENT = RandAugment()
 NO_COLOR_JITTER = ColorJitter()
+DIRECTIONS = ("left", "right", "leftmost", "rightmost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +57,15 @@ class BlipTrainConfig:
     """share of the picture's area that a crop covers; above 1 the picture is shrunk onto a larger canvas"""
     ratio: tuple[float, float] = (0.75, 4 / 3)
     """width to height of a crop, before it is made square"""
-    flip: bool = True
-    """mirror every other picture; turn it off where captions say left and right"""
+    flip: bool | Literal["auto"] = True
+    """mirror every other picture (BLIP does); `auto` leaves those alone whose text has one of the words of
+    `directions`"""
+    directions: tuple[str, ...] = DIRECTIONS
+    """words that `flip: auto` looks for, in any case; a `*` stands for any letters, e.g. `recht*` for German
+    or `*左*` for a language that has no spaces"""
+    draft: bool = True
+    """decode a JPEG at half, a quarter or an eighth of its size where the crop still has more pixels than the
+    result; it is faster, and differs by one or two of 255 in the mean"""
     randaugment: RandAugment = BLIP_RANDAUGMENT
     """BLIP's ten operations; BLIP §4.1 uses 2 of them at magnitude 5"""
     color_jitter: ColorJitter = NO_COLOR_JITTER
@@ -118,6 +87,8 @@ class BlipTrainConfig:
                 yield name, f"must be two numbers with 0 < low <= high, not ({low:g}, {high:g})"
         if min(self.std) <= 0:
             yield "std", "must be above 0"
+        if not self.directions or not all(word.strip("*") for word in self.directions):
+            yield "directions", "needs words; to mirror all pictures, write flip: true"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +119,16 @@ class BlipCaptionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
-    """Which pictures are quarantined, judged by their size before their pixels are decoded."""
+    """Which pictures are quarantined, judged by their size before they are decoded, and which texts."""
 
     min_edge: Annotated[int, Range(1, None)] = 8
     """least number of pixels of the shorter edge (BLIP drops web pictures below 256)"""
     max_aspect: Annotated[float, Range(1, None)] = 20.0
     """greatest ratio of the longer to the shorter edge"""
     max_pixels: Annotated[int, Range(1, None)] = 64_000_000
-    """greatest number of pixels, against decompression bombs"""
+    """greatest number of pixels, against decompression bombs; Pillow refuses more than 178 million anyway"""
+    max_text_length: Annotated[int, Range(1, None)] = 10_000
+    """greatest number of characters of a text"""
 
 
 DEFAULT_LIMITS = ImageLimits()
@@ -165,10 +138,28 @@ DEFAULT_LIMITS = ImageLimits()
 class SourceConfig:
     """One dataset of a mixture."""
 
-    reader: Annotated[Blueprint[Reader], Slot("reader")]
-    """the dataset"""
+    reader: Annotated[Blueprint[Reader] | None, Slot("reader")] = None
+    """the dataset, if its samples can be read in any order"""
+    stream: Annotated[Blueprint[Stream] | None, Slot("stream")] = None
+    """the dataset, if it can only be read from front to back"""
+    samples: Annotated[int | None, Range(1, None)] = None
+    """samples that an epoch takes of a stream, as its length isn't known; the next one goes on behind them"""
+    shuffle_buffer: Annotated[int, Range(1, None)] = 1000
+    """samples of a stream that are held in memory, as they were read, to be shuffled"""
     weight: Annotated[float, Range(0, None, low_open=True)] = 1.0
     """passes over it per epoch: 2 takes each sample twice, 0.5 half of them and the other half next time"""
+    share: Annotated[float | None, Range(0, None, low_open=True)] = None
+    """its part of an epoch's `samples_per_epoch`, in proportion to the other sources' shares"""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if (self.reader is None) == (self.stream is None):
+            yield "reader", "a source has a `reader` or a `stream`, and not both"
+        if self.stream is not None and self.samples is None and self.share is None:
+            yield "samples", "must be given for a stream: its length isn't known"
+        if self.stream is None and self.samples is not None:
+            yield "samples", "is for streams; `weight` says how much of a reader an epoch takes"
+        if self.share is not None and (self.weight != 1 or self.samples is not None):
+            yield "share", "takes the place of `weight` and `samples`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,22 +168,36 @@ class DataConfig:
 
     sources: Mapping[str, SourceConfig]
     """the datasets, by name; they are shuffled into one another"""
+    samples_per_epoch: Annotated[int | None, Range(1, None)] = None
+    """samples of an epoch where the sources have a `share`; without it they have a `weight`"""
     image_transform: Annotated[Blueprint[ImageTransform], Slot("image_transform")] = node("blip_train")
     """from decoded pictures to tensors"""
     text_transform: Annotated[Blueprint[TextTransform], Slot("text_transform")] = node("blip_caption")
     """from raw texts to what the tokenizer reads"""
+    captions: Literal["random", "in_turn"] = "random"
+    """which of an image's several texts comes: one is drawn, or each pass takes the next one"""
     batch_size: Annotated[int, Range(1, None)] = 64
-    """pairs per batch"""
+    """pairs per batch; with several processes, of each of them"""
     workers: Annotated[int, Range(0, None)] = 0
     """threads that read ahead; 0 reads when a batch is asked for. The batches don't depend on it."""
+    prefetch: Annotated[int, Range(1, None)] = 2
+    """batches that each worker may be ahead"""
     limits: ImageLimits = DEFAULT_LIMITS
     """which pictures are quarantined"""
+    max_quarantined: Annotated[float | None, Range(0, None)] = None
+    """ends the stage when more can't be used: a number of samples or, below 1, a share of those tried, once
+    these are 100; each process counts its own"""
     cache_decoded: bool = False
-    """keep every decoded picture in memory (12 KB each at 64x64): worth it for small pictures only"""
+    """keep every decoded picture of the readers in memory (12 KB each at 64x64): for small pictures only"""
 
     def check(self) -> Iterator[tuple[str, str]]:
         if not self.sources:
             yield "sources", "needs at least one source"
+        for name, source in self.sources.items():
+            if self.samples_per_epoch is None and source.share is not None:
+                yield "samples_per_epoch", f"must be given: source {name!r} has a `share`"
+            if self.samples_per_epoch is not None and source.share is None:
+                yield "samples_per_epoch", f"needs a `share` of every source, and {name!r} has none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,5 +214,10 @@ class EvaluationDataConfig:
     """pairs per batch"""
     workers: Annotated[int, Range(0, None)] = 0
     """threads that read ahead; 0 reads when a batch is asked for. The batches don't depend on it."""
+    prefetch: Annotated[int, Range(1, None)] = 2
+    """batches that each worker may be ahead"""
     limits: ImageLimits = DEFAULT_LIMITS
     """which pictures are quarantined"""
+    max_quarantined: Annotated[float | None, Range(0, None)] = None
+    """ends the stage when more can't be used: a number of samples or, below 1, a share of those tried, once
+    these are 100; a stage that works in parts counts each part for itself"""

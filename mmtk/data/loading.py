@@ -1,18 +1,18 @@
-"""From one sample of a reader to what a batch holds of it."""
+"""From one sample of a dataset to what a batch holds of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from mmtk.data.configs import ImageLimits
-from mmtk.data.decode import decode_image
+from mmtk.data.decode import EncodedPicture, decode_image
 from mmtk.errors import DataError, SampleError
-from mmtk.kinds import ImageTransform, Reader, TextTransform
+from mmtk.kinds import ImageTransform, LazyImageTransform, Reader, TextAwareImageTransform, TextTransform
 from mmtk.types import Batch, RawSample, stable_hash
 
 
@@ -30,52 +30,98 @@ class Decoded(NamedTuple):
 
     key: str
     image_id: str
-    image: Image.Image
+    image: Image.Image | EncodedPicture
     texts: tuple[str, ...]
+    location: str
 
 
-class Loader:
-    """Reads, cleans, decodes and transforms the samples of one reader. Safe to share between threads."""
+class Preparation:
+    """Cleans, decodes and transforms samples. Safe to share between threads."""
 
     def __init__(
-        self,
-        reader: Reader,
-        image_transform: ImageTransform,
-        text_transform: TextTransform,
-        limits: ImageLimits,
-        cache_decoded: bool = False,
+        self, image_transform: ImageTransform, text_transform: TextTransform, limits: ImageLimits
     ) -> None:
-        self.reader = reader
-        self.image_transform = image_transform
+        self.image_transform: Any = image_transform
         self.text_transform = text_transform
         self.limits = limits
-        self._cache: dict[int, Decoded] | None = {} if cache_decoded else None
+        # Asked once, because looking a protocol's methods up takes a while.
+        self._lazy = isinstance(image_transform, LazyImageTransform)
+        self._text_aware = isinstance(image_transform, TextAwareImageTransform)
 
-    def load(self, index: int, generator: torch.Generator, *, draw_text: bool) -> Loaded:
-        """Load one sample.
+    def decode(self, sample: RawSample, *, whole: bool = False) -> Decoded:
+        """Clean the texts and decode the picture or, where its transform does that itself, read its header.
 
         Args:
-            index: the sample's index in the reader.
-            generator: what the text's choice and the augmentation are drawn from.
-            draw_text: choose one of several texts at random, else the first.
+            whole: decode the picture in any case, for one that is kept.
 
         Raises SampleError when no text is left or the image can't be used.
         """
-        decoded = self._decoded(index)
-        choices = len(decoded.texts) if draw_text else 1
-        choice = int(torch.randint(choices, (), generator=generator)) if choices > 1 else 0
-        image = self.image_transform(decoded.image, generator)
-        return Loaded(decoded.key, decoded.image_id, image, decoded.texts[choice])
+        lazy = self._lazy and not whole
+        try:
+            image = (EncodedPicture if lazy else decode_image)(sample.image, self.limits)
+            return Decoded(sample.key, sample.image_id, image, self.texts(sample), sample.location)
+        except DataError as error:
+            raise SampleError(str(error), sample.key, sample.location) from error
+
+    def finish(self, decoded: Decoded, generator: torch.Generator, text: int | None) -> Loaded:
+        """Choose a text and augment the picture.
+
+        Args:
+            generator: what the text's choice and the augmentation are drawn from.
+            text: which text, modulo their number; None draws one of them.
+
+        Raises SampleError when the picture had not been decoded before and can't be.
+        """
+        choices = len(decoded.texts)
+        if text is None:
+            text = int(torch.randint(choices, (), generator=generator)) if choices > 1 else 0
+        chosen = decoded.texts[text % choices]
+        transform: Any = self.image_transform.for_text(chosen) if self._text_aware else self.image_transform
+        if isinstance(decoded.image, EncodedPicture):
+            transform = transform.from_encoded
+        try:
+            image = transform(decoded.image, generator)
+        except DataError as error:
+            raise SampleError(str(error), decoded.key, decoded.location) from error
+        return Loaded(decoded.key, decoded.image_id, image, chosen)
+
+    def texts(self, sample: RawSample) -> tuple[str, ...]:
+        """Return the cleaned texts but for those of which nothing is left. Raises DataError without any."""
+        texts = []
+        refusal = DataError("no text")
+        longest = self.limits.max_text_length
+        for text in sample.texts:
+            if len(text) > longest:
+                refusal = DataError(f"text too long: {len(text)} characters, more than {longest}")
+                continue
+            try:
+                texts.append(self.text_transform(text))
+            except DataError as error:
+                refusal = error
+        if not texts:
+            raise refusal
+        return tuple(texts)
+
+
+class Loader:
+    """Loads the samples of one reader. Safe to share between threads."""
+
+    def __init__(self, reader: Reader, preparation: Preparation, cache_decoded: bool = False) -> None:
+        self.reader = reader
+        self.preparation = preparation
+        self._cache: dict[int, Decoded] | None = {} if cache_decoded else None
+
+    def load(self, index: int, generator: torch.Generator, text: int | None) -> Loaded:
+        """Load one sample; ``text`` is that of ``Preparation.finish``.
+
+        Raises SampleError when no text is left or the image can't be used.
+        """
+        return self.preparation.finish(self._decoded(index), generator, text)
 
     def _decoded(self, index: int) -> Decoded:
         if self._cache is not None and index in self._cache:
             return self._cache[index]
-        sample = self.read(index)
-        try:
-            image = decode_image(sample.image, self.limits)
-            decoded = Decoded(sample.key, sample.image_id, image, self.texts(sample))
-        except DataError as error:
-            raise SampleError(str(error), sample.key, sample.location) from error
+        decoded = self.preparation.decode(self.read(index), whole=self._cache is not None)
         if self._cache is not None:
             self._cache[index] = decoded
         return decoded
@@ -88,19 +134,6 @@ class Loader:
             raise
         except DataError as error:
             raise SampleError(str(error), f"sample {index}", "") from error
-
-    def texts(self, sample: RawSample) -> tuple[str, ...]:
-        """Return the cleaned texts but for those of which nothing is left. Raises DataError without any."""
-        texts = []
-        refusal = DataError("no text")
-        for text in sample.texts:
-            try:
-                texts.append(self.text_transform(text))
-            except DataError as error:
-                refusal = error
-        if not texts:
-            raise refusal
-        return tuple(texts)
 
 
 def collate(samples: Sequence[Loaded]) -> Batch:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 
 from mmtk.data.configs import DEFAULT_LIMITS, DataConfig, EvaluationDataConfig, ImageLimits
-from mmtk.data.loading import Loaded, Loader, collate
-from mmtk.data.mixture import Draw, Mixture, SourceSize
+from mmtk.data.loading import Loaded, Loader, Preparation, collate
+from mmtk.data.mixture import Draw, EpochDraws
+from mmtk.data.opening import Process, mix, open_sources
 from mmtk.data.parallel import ordered_map
-from mmtk.data.quarantine import Quarantine
+from mmtk.data.positions import Position, deal_anew
+from mmtk.data.quarantine import Quarantine, Refusals
+from mmtk.data.sources import IndexedSource, StreamRun, StreamSource, Taken, first_reason
 from mmtk.errors import DataError, SampleError
 from mmtk.kinds import ImageTransform, Reader, TextTransform
-from mmtk.types import Batch, Quarantined, RawSample, stable_hash
+from mmtk.types import Batch, Quarantined, RawSample
 
 Part = TypeVar("Part")
 
@@ -50,6 +53,17 @@ class Built(Generic[Part]):
         return self.part
 
 
+class _Plan(NamedTuple):
+    """What a batch is made of: draws ``(B, 3)``, what streams gave for some of them, and where these stand.
+
+    ``streamed`` is keyed by row, ``positions`` by source.
+    """
+
+    draws: np.ndarray
+    streamed: dict[int, Taken]
+    positions: dict[int, Position]
+
+
 class TrainingData:
     """Shuffled, augmented batches of a mixture. Everything depends on the seed, the epoch and the draw alone.
 
@@ -60,6 +74,9 @@ class TrainingData:
     A sample that can't be used is quarantined and another one of its source takes its place, so every batch
     is full. Only an epoch that is shorter than one global batch gives one smaller batch.
 
+    A draw of a stream takes the next sample of this rank's part of it. Streams go on from epoch to epoch, and
+    where they stand is not told by the draw: it is saved with ``state``.
+
     Attributes:
         batch_size: pairs per batch of this rank.
         global_batch: pairs per batch of all ranks together.
@@ -68,13 +85,17 @@ class TrainingData:
         accounts: where this rank's samples of the latest epoch went.
     """
 
-    def __init__(self, config: DataConfig, *, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, config: DataConfig, *, seed: int, rank: int = 0, world: int = 1, pin: bool = False
+    ) -> None:
         """Open the sources.
 
         Args:
             seed: the same on all ranks.
             rank: which of the ``world`` processes this is, from 0.
             world: how many processes share an epoch's draws.
+            pin: put batches into page-locked memory, from which they are copied to the current CUDA device
+                while it computes.
 
         Raises DataError when a source can't be opened or holds nothing usable, or when an epoch has too few
         samples to give every rank one.
@@ -82,28 +103,18 @@ class TrainingData:
         self.seed, self.rank, self.world = seed, rank, world
         self.batch_size = config.batch_size
         self.global_batch = config.batch_size * world
-        self.workers = config.workers
+        self.workers, self.prefetch = config.workers, config.prefetch
         self.quarantine = Quarantine()
         self.accounts = Accounts()
-        image_transform, text_transform = config.image_transform.build(), config.text_transform.build()
-        self._loaders: list[Loader] = []
-        sizes: list[SourceSize] = []
-        for name, source in config.sources.items():
-            try:
-                reader = source.reader.build()
-            except DataError as error:
-                raise DataError(f"source {name!r}: {error}") from error
-            for entry in reader.quarantined:
-                self.quarantine.add(entry)
-            if not len(reader):
-                raise DataError(f"source {name!r} holds no usable sample{_first_reason(reader.quarantined)}")
-            loader = Loader(reader, image_transform, text_transform, config.limits, config.cache_decoded)
-            self._loaders.append(loader)
-            sizes.append(SourceSize(name, len(reader), source.weight))
-        if not sizes:
+        self._pin_for = torch.cuda.current_device() if pin else None
+        self._refusals = Refusals(self.quarantine, config.max_quarantined)
+        self._sources = open_sources(config, Process(seed, rank, world), self._refusals)
+        if not self._sources:
             raise DataError("no sources to train on")
-        self._mixture = Mixture(sizes, seed)
-        self._unusable: list[set[int]] = [set() for _ in sizes]
+        self._mixture = mix(config, self._sources, seed)
+        self._streams = {n: s for n, s in enumerate(self._sources) if isinstance(s, StreamSource)}
+        self._runs: dict[int, StreamRun] = {}
+        self._positions = {number: Position() for number in self._streams}
         if len(self) < world:
             raise DataError(f"an epoch of {len(self)} samples can't be shared out among {world} processes")
         self.batches_per_epoch = self.batches_left(0)
@@ -127,22 +138,44 @@ class TrainingData:
             taken: draws of it that were used already, by all ranks together; any number, so that a run can go
                 on with another batch size or another number of ranks.
 
-        Raises DataError if a source is all unusable.
+        Raises DataError if a source is all unusable, or if more was quarantined than the config allows.
         """
-        draws = self._mixture.epoch(epoch)[taken:]
+        draws = self._mixture.epoch(epoch)
+        left = range(min(taken, len(draws)), len(draws))
         steps = self.batches_left(taken)
-        used = min(len(draws), steps * self.global_batch)
-        parts = [self._part(draws[:used], step) for step in range(steps)]
-        left_over = len(_share(draws[used:], self.rank, self.world))
-        self.accounts = accounts = Accounts(sum(map(len, parts)) + left_over, left_over=left_over)
+        used = min(len(left), steps * self.global_batch)
+        parts = (self._part(left[:used], step) for step in range(steps))
+        in_batches = steps * len(self._part(left[:used], 0))  # there is one, or all are of one size
+        left_over = len(_share(left[used:], self.rank, self.world))
+        self.accounts = accounts = Accounts(in_batches + left_over, left_over=left_over)
 
-        def make(rows: np.ndarray) -> tuple[Batch, int]:
-            return self._batch(rows, epoch)
+        def make(plan: _Plan) -> tuple[Batch, int, dict[int, Position]]:
+            return *self._batch(plan, epoch), plan.positions
 
-        for batch, replaced in ordered_map(make, parts, self.workers):
+        # An iterator that is given up halfway has read ahead of what it yielded.
+        runs, self._runs = self._runs or self._start(), {}
+        made = ordered_map(make, self._plans(draws, parts, runs), self.workers, self.prefetch)
+        for batch, replaced, positions in made:
             accounts.used += len(batch) - replaced
             accounts.quarantined += replaced
+            self._positions = positions
+            self._refusals.check()
             yield batch
+        self._runs = runs
+
+    def _plans(
+        self, draws: EpochDraws, parts: Iterable[range], runs: Mapping[int, StreamRun]
+    ) -> Iterator[_Plan]:
+        """Take what a batch needs of streams; one thread does it, in the order of the batches."""
+        for part in parts:
+            rows = draws[part.start : part.stop]
+            streamed = {
+                n: runs[source].take() for n, source in enumerate(rows[:, 0].tolist()) if source in runs
+            }
+            yield _Plan(rows, streamed, {number: run.position for number, run in runs.items()})
+
+    def _start(self) -> dict[int, StreamRun]:
+        return {n: StreamRun(stream, self._positions[n]) for n, stream in self._streams.items()}
 
     def state(self) -> dict[str, Any]:
         """Return where this rank's streams stand after the last batch that ``epoch`` yielded.
@@ -150,38 +183,57 @@ class TrainingData:
         It is made of JSON's types, and empty where all sources can be read by index: what is left of an epoch
         then follows from ``taken`` alone.
         """
-        return {}
+        return {
+            stream.name: {"shards": stream.stream.shards_id, **self._positions[number].to_json()}
+            for number, stream in self._streams.items()
+        }
 
     def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on where another run's ``state`` was: ``states`` of all its ranks, in their order."""
+        """Go on where another run stood.
 
-    def _part(self, draws: np.ndarray, step: int) -> np.ndarray:
-        """Return what this rank has of the global batch at ``step``."""
-        return _share(draws[step * self.global_batch : (step + 1) * self.global_batch], self.rank, self.world)
+        With as many ranks as before each goes on exactly. With another number, what the ranks had left of
+        their passes, and in their buffers, is dealt out anew: nothing comes twice, and nothing is missed.
 
-    def _batch(self, rows: np.ndarray, epoch: int) -> tuple[Batch, int]:
+        Args:
+            states: of all ranks of that run, in their order.
+
+        Raises DataError when they are not about these streams.
+        """
+        self._runs = {}
+        for number, source in self._streams.items():
+            positions = []
+            for state in states:
+                saved = state.get(source.name)
+                if saved is None or saved["shards"] != source.stream.shards_id:
+                    raise DataError(
+                        f"source {source.name!r}: the saved state is about other shards; start the stage anew"
+                    )
+                positions.append(Position.from_json(saved))
+            if len(positions) == self.world:
+                self._positions[number] = positions[self.rank]
+            else:
+                self._positions[number] = deal_anew(positions, source.stream.deal, self.rank, self.world)
+
+    def _part(self, left: range, step: int) -> range:
+        """Return what this rank has of the global batch at ``step``: places in the epoch."""
+        return _share(left[step * self.global_batch : (step + 1) * self.global_batch], self.rank, self.world)
+
+    def _batch(self, plan: _Plan, epoch: int) -> tuple[Batch, int]:
         """Load a batch, and count the drawn samples that others had to replace."""
-        loaded = [self._load(Draw(*row), epoch) for row in rows.tolist()]
-        return collate([sample for sample, _ in loaded]), sum(replaced for _, replaced in loaded)
+        taken = [
+            plan.streamed[row] if row in plan.streamed else self._load(Draw(*draw), epoch)
+            for row, draw in enumerate(plan.draws.tolist())
+        ]
+        batch = collate([each.loaded for each in taken])
+        if self._pin_for is not None:
+            with torch.cuda.device(self._pin_for):  # threads start out on the first one
+                batch = batch.pin_memory()
+        return batch, sum(each.replaces for each in taken)
 
-    def _load(self, draw: Draw, epoch: int) -> tuple[Loaded, bool]:
-        """Load the drawn sample, or another one of its source, and say whether it is another one."""
-        source = self._mixture.sources[draw.source]
-        unusable = self._unusable[draw.source]
-        place = (self.seed, epoch, source.name, draw.sample, draw.turn)
-        start = stable_hash(*place, "substitute")
-        for attempt in range(source.samples + 1):
-            index = draw.sample if attempt == 0 else (start + attempt) % source.samples
-            if index in unusable:
-                continue
-            generator = torch.Generator().manual_seed(stable_hash(*place, attempt))
-            try:
-                return self._loaders[draw.source].load(index, generator, draw_text=True), attempt > 0
-            except SampleError as error:
-                self.quarantine.add(Quarantined(error.key, error.reason, error.location))
-                unusable.add(index)
-        reason = _first_reason(self.quarantine.entries)
-        raise DataError(f"source {source.name!r}: none of its {source.samples} samples can be used{reason}")
+    def _load(self, draw: Draw, epoch: int) -> Taken:
+        source = self._sources[draw.source]
+        assert isinstance(source, IndexedSource), "streams' samples are taken before"
+        return source.load(draw, epoch)
 
 
 class EvaluationData:
@@ -200,15 +252,18 @@ class EvaluationData:
         self.batch_size = config.batch_size
         self.workers = config.workers
         reader = config.reader.build()
-        self._loader = Loader(
-            reader, config.image_transform.build(), config.text_transform.build(), config.limits
+        preparation = Preparation(
+            config.image_transform.build(), config.text_transform.build(), config.limits
         )
+        self._loader = Loader(reader, preparation)
+        self.prefetch = config.prefetch
         self.samples = len(reader)
         self.quarantine = Quarantine(reader.quarantined)
+        self._refusals = Refusals(self.quarantine, config.max_quarantined)
         self.accounts = Accounts()
         self._indices: dict[str, int] = {}
         if not self.samples:
-            raise DataError(f"the dataset holds no usable sample{_first_reason(reader.quarantined)}")
+            raise DataError(f"the dataset holds no usable sample{first_reason(reader.quarantined)}")
 
     @classmethod
     def of(
@@ -240,10 +295,11 @@ class EvaluationData:
     def __iter__(self) -> Iterator[Batch]:
         refused = len(self._loader.reader.quarantined)
         self.accounts = accounts = Accounts(offered=self.samples + refused, quarantined=refused)
-        for loaded in ordered_map(self._load, range(len(self)), self.workers):
+        for loaded in ordered_map(self._load, range(len(self)), self.workers, self.prefetch):
             samples = [sample for sample in loaded if sample is not None]
             accounts.used += len(samples)
             accounts.quarantined += len(loaded) - len(samples)
+            self._refusals.check()
             if samples:
                 yield collate(samples)
 
@@ -251,18 +307,19 @@ class EvaluationData:
         loaded: list[Loaded | None] = []
         for index in range(step * self.batch_size, min((step + 1) * self.batch_size, self.samples)):
             generator = torch.Generator().manual_seed(index)
+            self._refusals.count_try()
             try:
-                sample = self._loader.load(index, generator, draw_text=False)
+                sample = self._loader.load(index, generator, text=0)
                 self._indices[sample.key] = index
             except SampleError as error:
-                self.quarantine.add(Quarantined(error.key, error.reason, error.location))
+                self._refusals.add(Quarantined(error.key, error.reason, error.location))
                 sample = None
             loaded.append(sample)
         return loaded
 
     def texts_of(self, key: str) -> tuple[str, ...]:
         """Return all cleaned texts of a sample. Raises DataError when there is no such key."""
-        return self._loader.texts(self.raw(key))
+        return self._loader.preparation.texts(self.raw(key))
 
     def raw(self, key: str) -> RawSample:
         """Return a sample as the reader holds it. Raises DataError when there is no such key."""
@@ -280,12 +337,6 @@ class EvaluationData:
                 self.quarantine.add(Quarantined(error.key, error.reason, error.location))
 
 
-def _share(rows: np.ndarray, rank: int, world: int) -> np.ndarray:
+def _share(places: range, rank: int, world: int) -> range:
     """Return the contiguous part of a rank; the parts' sizes differ by one at most."""
-    return rows[len(rows) * rank // world : len(rows) * (rank + 1) // world]
-
-
-def _first_reason(quarantined: Sequence[Quarantined]) -> str:
-    if not quarantined:
-        return ""
-    return f" ({len(quarantined)} quarantined, the first: {quarantined[0].key}: {quarantined[0].reason})"
+    return places[len(places) * rank // world : len(places) * (rank + 1) // world]

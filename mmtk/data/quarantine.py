@@ -1,4 +1,4 @@
-"""The record of samples that could not be used."""
+"""The record of samples that could not be used, and the limit on how many these may be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from mmtk.errors import DataError
 from mmtk.types import Quarantined
+
+FEW = 100  # a share of fewer samples than these says nothing
 
 
 class Quarantine:
@@ -18,13 +21,18 @@ class Quarantine:
     def __init__(self, entries: Iterable[Quarantined] = ()) -> None:
         self._entries: dict[tuple[str, str], Quarantined] = {}
         self._lock = threading.Lock()
+        self._file: Path | None = None
         for entry in entries:
             self.add(entry)
 
     def add(self, entry: Quarantined) -> None:
         """Keep the first entry of a (location, key)."""
         with self._lock:
-            self._entries.setdefault((entry.location, entry.key), entry)
+            if self._entries.setdefault((entry.location, entry.key), entry) is not entry:
+                return
+            if self._file is not None:
+                with self._file.open("ab") as file:
+                    file.write(_line(entry))
 
     def add_all(self, entries: Iterable[Quarantined]) -> None:
         """Add several entries."""
@@ -38,7 +46,10 @@ class Quarantine:
     def entries(self) -> list[Quarantined]:
         """All entries, sorted by location and key, whatever order the threads met them in."""
         with self._lock:
-            return [self._entries[place] for place in sorted(self._entries)]
+            return self._sorted()
+
+    def _sorted(self) -> list[Quarantined]:
+        return [self._entries[place] for place in sorted(self._entries)]
 
     def counts(self) -> dict[str, int]:
         """Samples per kind of reason (the part before its first colon), the most frequent first."""
@@ -47,8 +58,69 @@ class Quarantine:
 
     def write(self, path: Path) -> None:
         """Write one JSON object (key, reason, location) per line, in place of what ``path`` held."""
+        with self._lock:
+            self._write(path)
+
+    def follow(self, path: Path) -> None:
+        """Write ``path`` now and append each further entry at once, so that a crash loses none."""
+        with self._lock:
+            self._write(path)
+            self._file = path
+
+    def _write(self, path: Path) -> None:
         partial = path.with_name(f".{path.name}.partial")
-        lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in self.entries)
-        # Paths need not be UTF-8; such bytes are escaped as JSON escapes lone surrogates.
-        partial.write_bytes("".join(lines).encode("utf-8", "backslashreplace"))
+        partial.write_bytes(b"".join(map(_line, self._sorted())))
         partial.replace(path)
+
+
+class Refusals:
+    """What this process could not use of what it tried, held against a limit. Safe to share between threads.
+
+    A share counts what this process tried: not what a saved state brought back, nor what an index refused.
+
+    Args:
+        quarantine: takes the entries.
+        limit: greatest number of entries in the quarantine or, below 1 and above 0, their greatest share of
+            the samples tried, from 100 tries on; None for no limit.
+    """
+
+    def __init__(self, quarantine: Quarantine, limit: float | None) -> None:
+        self.quarantine = quarantine
+        self._limit = limit
+        self._met: set[tuple[str, str]] = set()
+        self._tried = 0
+        self._lock = threading.Lock()
+
+    def count_try(self) -> None:
+        """Note that a sample is tried, once for each."""
+        with self._lock:
+            self._tried += 1
+
+    def add(self, entry: Quarantined) -> None:
+        """Quarantine a sample that was tried."""
+        self.quarantine.add(entry)
+        with self._lock:
+            self._met.add((entry.location, entry.key))
+
+    def check(self) -> None:
+        """Raise DataError when the limit is passed."""
+        if self._limit is None:
+            return
+        if not 0 < self._limit < 1:
+            if len(self.quarantine) > self._limit:
+                raise DataError(self._complaint(f"{len(self.quarantine):,} samples", f"{self._limit:g}"))
+            return
+        with self._lock:
+            met, tried = len(self._met), self._tried
+        if tried >= FEW and met > self._limit * tried:
+            raise DataError(self._complaint(f"{met:,} of {tried:,} samples", f"{self._limit:.3g}"))
+
+    def _complaint(self, amount: str, limit: str) -> str:
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in self.quarantine.counts().items())
+        first = "".join(f"\n  {e.location}: {e.key}: {e.reason}" for e in self.quarantine.entries[:3])
+        return f"{amount} can't be used, and max_quarantined is {limit}: {counts}. The first ones:{first}"
+
+
+def _line(entry: Quarantined) -> bytes:
+    """An entry as a line of JSON. Paths need not be UTF-8; their bytes are escaped as lone surrogates are."""
+    return (json.dumps(asdict(entry), ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

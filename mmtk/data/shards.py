@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mmtk.data.addresses import INDEX_SUFFIX
 from mmtk.errors import DataError
 from mmtk.types import RawSample
 
@@ -38,7 +39,8 @@ class ShardWriter:
 
     A sample becomes ``KEY.EXT`` (the image's bytes as they are), ``KEY.txt`` (one text per line) and
     ``KEY.json`` (``image_id`` and ``source``). A shard is written under a temporary name and renamed when it
-    is whole. Shards of the same prefix that an earlier run left in ``folder`` are removed first.
+    is whole. Shards of the same prefix that an earlier run left in ``folder`` are removed first, with their
+    index files.
 
     Use as a context manager; when its block raises, the unfinished shard is discarded.
 
@@ -65,7 +67,7 @@ class ShardWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         own = re.compile(rf"{re.escape(self.prefix)}-\d{{6}}\.tar")
         for path in self.folder.iterdir():
-            if own.fullmatch(path.name.removeprefix(".").removesuffix(".partial")):
+            if own.fullmatch(path.name.removeprefix(".").removesuffix(".partial").removesuffix(INDEX_SUFFIX)):
                 path.unlink()
         return self
 

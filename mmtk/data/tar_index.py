@@ -1,124 +1,162 @@
-"""Where the samples of a tar shard lie, found by reading its headers alone."""
+"""Where the samples of a tar shard lie: arrays instead of an object per sample, in memory and in a file."""
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
-from mmtk.errors import DataError
-from mmtk.types import Quarantined
+import numpy as np
+
+from mmtk.data.tar_headers import BLOCK, Member, Tape
+from mmtk.data.tar_samples import Group, groups
+
+MAGIC = b"mmtk index 1\n"
+DIGEST = 16
+MISSING = Member("", "", 0, 0)  # nothing lies at 0, where the first header is
 
 
-class Member(NamedTuple):
-    """One file in a tar: its sample's key, what follows the key's dot, and where its bytes lie."""
+class Span(NamedTuple):
+    """Bytes in a shard; of size 0 and at 0 where a sample lacks the part."""
 
-    key: str
-    extension: str
     offset: int
     size: int
 
 
-@dataclass(slots=True)
-class Group:
-    """Consecutive members of one key: a sample, as WebDataset defines it."""
-
-    key: str
-    members: dict[str, Member] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class ShardIndex:
-    """A shard's samples, and what of it can't be used."""
+    """The samples of a shard, and what of it can't be used.
 
-    path: Path
-    groups: list[Group] = field(default_factory=list)
-    quarantined: list[Quarantined] = field(default_factory=list)
-
-    def add(self, member: Member) -> None:
-        last = self.groups[-1] if self.groups else None
-        if last is None or last.key != member.key or member.extension in last.members:
-            last = Group(member.key)
-            self.groups.append(last)
-        last.members[member.extension] = member
-
-    def refuse(self, key: str, reason: str) -> None:
-        self.quarantined.append(Quarantined(key, reason, str(self.path)))
-
-
-def index_shard(path: Path) -> ShardIndex:
-    """Read the headers of a tar file.
-
-    Of a file that is cut off or damaged, the whole samples before the damage are kept; the sample that is cut
-    is quarantined, and so is the shard, under its file name, where it breaks off between members. Raises
-    DataError when the file can't be opened.
+    Attributes:
+        parts: ``(N, 6)`` uint32: where picture, text and JSON of each sample start, in blocks of 512 bytes,
+            and how many bytes they have.
+        key_ends: ``(N,)`` uint32, where each key ends in ``keys``.
+        key_hashes: ``(N,)`` uint64, to find keys that come twice.
+        keys: the keys in UTF-8, one behind the other.
+        refused: key and reason of each sample that can't be used, and of faults of the shard itself.
     """
-    index = ShardIndex(path)
-    try:
-        size = path.stat().st_size
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror}") from error
-    with file:
-        try:
-            # Names need not be UTF-8, but keys must be: ledgers and shards hold them.
-            tar = tarfile.open(  # noqa: SIM115 (it has nothing of its own to close)
-                fileobj=file, mode="r:", encoding="utf-8", errors="backslashreplace"
-            )
-        except (tarfile.TarError, ValueError, OverflowError):
-            index.refuse(path.name, "damaged shard: empty, or not an uncompressed tar file")
-            return index
-        for member in _members(tar):
-            if member.offset + member.size > size:
-                _refuse_cut(index, member, size)
-                return index
-            index.add(member)
-        if not _at_end_mark(file, tar.offset):
-            _refuse_rest(index)
-    return index
+
+    parts: np.ndarray
+    key_ends: np.ndarray
+    key_hashes: np.ndarray
+    keys: bytes
+    refused: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def key(self, index: int) -> str:
+        start = self.key_ends[index - 1] if index else 0
+        return self.keys[start : self.key_ends[index]].decode()
+
+    def spans(self, index: int) -> tuple[Span, Span, Span]:
+        """Where a sample's picture, text and JSON lie."""
+        row = self.parts[index].tolist()
+        image, text, facts = (Span(row[part] * BLOCK, row[part + 3]) for part in range(3))
+        return image, text, facts
+
+    @classmethod
+    def scan(cls, tape: Tape, shard: str) -> Self:
+        """Read the headers of a tar, ``shard`` being its file name. Raises what the file does."""
+        rows: list[tuple[int, ...]] = []
+        keys: list[bytes] = []
+        refused: list[tuple[str, str]] = []
+        for group in groups(tape, shard, load=False):
+            row = None if group.refusal else _row(group)
+            if row is None:
+                refused.append((group.key, group.refusal or "too far back: it lies behind 2 TiB of shard"))
+                continue
+            rows.append(row)
+            keys.append(group.key.encode())
+        lengths = np.array([len(key) for key in keys], np.uint32)
+        return cls(
+            parts=np.array(rows, np.uint32).reshape(-1, 6),
+            key_ends=np.cumsum(lengths, dtype=np.uint32),
+            key_hashes=np.array([_hash(key) for key in keys], np.uint64),
+            keys=b"".join(keys),
+            refused=tuple(refused),
+        )
+
+    def to_bytes(self, state: Mapping[str, Any]) -> bytes:
+        """Return the content of an index file; ``state`` tells one version of the shard from another."""
+        facts = {"state": state, "samples": len(self), "keys": len(self.keys), "refused": self.refused}
+        header = json.dumps(facts).encode()
+        body = b"".join(
+            [
+                MAGIC,
+                len(header).to_bytes(8, "little"),
+                header,
+                self.parts.astype("<u4").tobytes(),
+                self.key_ends.astype("<u4").tobytes(),
+                self.key_hashes.astype("<u8").tobytes(),
+                self.keys,
+            ]
+        )
+        return body + _digest(body)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, state: Mapping[str, Any]) -> Self | None:
+        """Read an index file; None when it is damaged or of another version of the shard."""
+        start = len(MAGIC) + 8
+        if not content.startswith(MAGIC) or _digest(content[:-DIGEST]) != content[-DIGEST:]:
+            return None
+        place = start + int.from_bytes(content[len(MAGIC) : start], "little")
+        facts = json.loads(content[start:place])
+        if facts["state"] != dict(state):
+            return None
+        samples = facts["samples"]
+        arrays = []
+        for dtype, width in (("<u4", 6), ("<u4", 1), ("<u8", 1)):
+            size = np.dtype(dtype).itemsize * width * samples
+            # A slice of its own: the hashes must not stay in memory for the sake of the rest.
+            arrays.append(np.frombuffer(content[place : place + size], dtype))
+            place += size
+        index = cls(
+            parts=arrays[0].reshape(-1, 6),
+            key_ends=arrays[1],
+            key_hashes=arrays[2],
+            keys=content[place : place + facts["keys"]],
+            refused=tuple((str(key), str(reason)) for key, reason in facts["refused"]),
+        )
+        return index if index._fits(samples, facts["keys"], state["size"]) else None
+
+    def _fits(self, samples: int, keys: int, size: int) -> bool:
+        """Whether every number lies within its bounds, so that no sample leads out of the shard."""
+        if not (len(self.parts) == len(self.key_ends) == len(self.key_hashes) == samples):
+            return False
+        ends = self.parts[:, :3].astype(np.uint64) * BLOCK + self.parts[:, 3:]
+        steps = np.diff(self.key_ends.astype(np.int64), prepend=0)
+        if samples and (int(ends.max()) > size or int(steps.min()) < 1):
+            return False
+        self.keys.decode()
+        return len(self.keys) == keys == (int(self.key_ends[-1]) if samples else 0)
+
+    def without(self, dropped: Sequence[int]) -> Self:
+        """Leave samples out."""
+        kept = np.setdiff1d(np.arange(len(self)), dropped)
+        keys = [self.key(int(index)).encode() for index in kept]
+        return type(self)(
+            parts=self.parts[kept],
+            key_ends=np.cumsum([len(key) for key in keys], dtype=np.uint32),
+            key_hashes=self.key_hashes[kept],
+            keys=b"".join(keys),
+            refused=self.refused,
+        )
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[Member]:
-    """Yield the files of the tar up to its end or its first damage."""
-    header = 0
-    while True:
-        try:
-            info = tar.next()
-        except (tarfile.TarError, ValueError, OverflowError):
-            return
-        if info is None:
-            return
-        if tar.offset <= header:  # a damaged header with a negative size, which leads back
-            tar.offset = header
-            return
-        header = tar.offset
-        tar.members.clear()  # type: ignore[attr-defined]  # TarFile would keep every header
-        folder, _, name = info.name.removeprefix("./").rpartition("/")
-        key, _, extension = name.partition(".")
-        if info.isreg() and key and extension:
-            yield Member(f"{folder}/{key}" if folder else key, extension.lower(), info.offset_data, info.size)
+def _row(group: Group) -> tuple[int, ...] | None:
+    """The numbers of a sample; None when they are too large for 32 bits."""
+    parts = [group.image, group.members.get("txt"), group.members.get("json")]
+    present = [part or MISSING for part in parts]
+    row = (*(part.offset // BLOCK for part in present), *(part.size for part in present))
+    return row if max(row) < 1 << 32 else None
 
 
-def _at_end_mark(file: BinaryIO, offset: int) -> bool:
-    """Say whether a block of zeros, which ends a tar, lies at ``offset``."""
-    file.seek(offset)
-    return file.read(tarfile.BLOCKSIZE) == tarfile.NUL * tarfile.BLOCKSIZE
+def _hash(key: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
 
 
-def _refuse_cut(index: ShardIndex, cut: Member, size: int) -> None:
-    if index.groups and index.groups[-1].key == cut.key:
-        index.groups.pop()
-    there = max(size - cut.offset, 0)
-    index.refuse(cut.key, f"cut-off shard: it ends in the {cut.extension}, after {there} of {cut.size} bytes")
-
-
-def _refuse_rest(index: ShardIndex) -> None:
-    last = index.groups[-1] if index.groups else None
-    # The break may have taken members of the last sample: it has fewer than the one before it.
-    if last is not None and len(index.groups) > 1 and len(last.members) < len(index.groups[-2].members):
-        index.groups.pop()
-        index.refuse(last.key, "cut-off shard: it breaks off within this sample")
-    place = "before its first sample" if last is None else f"behind {last.key!r}"
-    index.refuse(index.path.name, f"damaged shard: it breaks off {place}, without an end mark")
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST).digest()

@@ -2,189 +2,138 @@
 
 from __future__ import annotations
 
-import glob
-import itertools
-import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from mmtk.data.shards import IMAGE_EXTENSIONS
-from mmtk.data.tar_index import Group, Member, index_shard
-from mmtk.data.texts import check_unicode, drop_blank
+import numpy as np
+
+from mmtk.data.addresses import describe, filesystem, find_shards, is_remote, local_path
+from mmtk.data.index_files import shard_index
+from mmtk.data.tar_index import ShardIndex, Span
+from mmtk.data.tar_samples import assemble
 from mmtk.errors import DataError, SampleError
+from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
 
-BRACES = re.compile(r"\{([^{}]+)\}")
-NUMBERS = re.compile(r"(\d+)\.\.(\d+)")
-
-
-class Entry(NamedTuple):
-    """Where one sample's parts lie."""
-
-    shard: Path
-    key: str
-    image: Member
-    text: Member | None
-    facts: Member | None
+REQUESTS = 16  # indexes of remote shards that are asked for at a time
+WASTE = 1 << 16  # bytes between a sample's parts that are read along to save a request
+PARTS = ("image", "txt", "json")
+NO_HASHES = np.empty(0, np.uint64)
 
 
 class WebDatasetReader:
     """Image-text pairs in tar shards: ``KEY.webp`` (or another image type), ``KEY.txt`` and ``KEY.json``.
 
-    Texts are the lines of the ``.txt``; without one, the JSON's ``caption`` (a string or a list). The JSON's
-    ``image_id`` (the key where it is missing) and ``source`` are read, nothing else of it. Opening it reads
-    the tar headers. Reading a sample opens its shard anew, so threads and processes may share a reader.
+    ``mmtk.data.tar_samples.assemble`` says what is read of them. Opening the reader reads an index file per
+    shard, or the tar headers where there is none yet. Reading a sample opens its shard anew, so threads and
+    processes may share a reader.
     """
 
-    def __init__(self, path: Path | Sequence[Path], source: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str | Sequence[Path | str],
+        source: str | None = None,
+        index: Path | None = None,
+    ) -> None:
         """Raises DataError when a path names nothing or a shard can't be opened."""
         self.source = source
-        self.shards = list(dict.fromkeys(find_shards([path] if isinstance(path, str | Path) else path)))
+        self.shards = find_shards([path] if isinstance(path, str | Path) else path)
         self.quarantined: list[Quarantined] = []
-        self._entries: list[Entry] = []
-        seen: dict[str, Path] = {}
-        for shard in self.shards:
-            index = index_shard(shard)
-            self.quarantined += index.quarantined
-            if not index.groups and not index.quarantined:
-                self.quarantined.append(Quarantined(shard.name, "empty shard", str(shard)))
-            for group in index.groups:
-                reason = _unusable(group)
-                if group.key in seen:
-                    reason = f"duplicate key: it is in {seen[group.key].name} before"
-                if reason:
-                    self.quarantined.append(Quarantined(group.key, reason, str(shard)))
-                    continue
-                seen[group.key] = shard
-                self._entries.append(_entry(shard, group))
+        indexes = list(_open(self.shards, index))
+        duplicates = _duplicates(indexes, self.shards)
+        self._indexes: list[ShardIndex] = []
+        for number, (shard, found) in enumerate(zip(self.shards, indexes, strict=True)):
+            repeated = duplicates.get(number, {})
+            refused = [*found.refused, *((found.key(row), reason) for row, reason in repeated.items())]
+            self.quarantined += [Quarantined(key, reason, printable(shard)) for key, reason in refused]
+            usable = found.without(list(repeated)) if repeated else found
+            self._indexes.append(replace(usable, key_hashes=NO_HASHES))
+        self._starts = np.cumsum([0, *(len(one) for one in self._indexes)])
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return int(self._starts[-1])
 
     def __getitem__(self, index: int) -> RawSample:
         """Read one sample. Raises SampleError when its text or its JSON can't be read."""
-        entry = self._entries[index]
+        index = range(len(self))[index]
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        row = index - int(self._starts[number])
+        shard = self.shards[number]
+        key, location = self._indexes[number].key(row), printable(shard)
         try:
-            return self._read(entry)
+            image, text, facts = read_parts(shard, self._indexes[number].spans(row))
+            return assemble(key, image or b"", text, facts, self.source, location)
         except DataError as error:
-            raise SampleError(str(error), entry.key, str(entry.shard)) from error
-        except OSError as error:
-            raise SampleError(f"unreadable shard: {error.strerror}", entry.key, str(entry.shard)) from error
-
-    def _read(self, entry: Entry) -> RawSample:
-        descriptor = os.open(entry.shard, os.O_RDONLY)
-        try:
-            image = _read(descriptor, entry.image)
-            text = _read(descriptor, entry.text) if entry.text else None
-            facts = _facts(_read(descriptor, entry.facts)) if entry.facts else {}
-        finally:
-            os.close(descriptor)
-        texts = _captions(facts) if text is None else _lines(text)
-        image_id, source = (_word(facts, name) for name in ("image_id", "source"))
-        check_unicode(*texts, image_id, source)
-        return RawSample(
-            key=entry.key,
-            image=image,
-            texts=texts,
-            image_id=image_id or entry.key,
-            source=source if self.source is None else self.source,
-            location=str(entry.shard),
-        )
+            raise SampleError(str(error), key, location) from error
+        except Exception as error:  # every store has error types of its own
+            raise SampleError(f"unreadable shard: {printable(describe(error))}", key, location) from error
 
 
-def find_shards(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """Yield the shards that folders, files and patterns name. Raises DataError for one that names none."""
-    for path in paths:
-        for name in expand_braces(str(path)):
-            place = Path(name)
-            if place.is_dir():
-                found = sorted(place.glob("*.tar"))
-                if not found:
-                    raise DataError(f"no *.tar shards in the folder {place}")
-            elif place.exists():
-                found = [place]
-            else:
-                found = sorted(Path(match) for match in glob.glob(name))  # noqa: PTH207 (absolute patterns)
-                if not found:
-                    raise DataError(f"no such file, folder or pattern with a match: {place}")
-            yield from found
+def read_parts(shard: str, spans: Sequence[Span]) -> list[bytes | None]:
+    """Read parts of a shard, None for those that are missing. Neighbours are read together.
+
+    Raises DataError when the shard ends before a part does, and what the file or its store raises.
+    """
+    present = [span for span in spans if span.offset]
+    start = min(span.offset for span in present)
+    end = max(span.offset + span.size for span in present)
+    if end - start - sum(span.size for span in present) <= WASTE:
+        whole = Span(start, end - start)
+        data = _read(shard, [whole])[0]
+        parts = [data[span.offset - start : span.offset - start + span.size] for span in present]
+    else:
+        parts = _read(shard, present)
+    found = dict(zip(present, parts, strict=True))
+    for name, span in zip(PARTS, spans, strict=True):
+        if span.offset and len(found[span]) < span.size:
+            raise DataError(f"cut-off shard: the {name} ends after {len(found[span])} of {span.size} bytes")
+    return [found[span] if span.offset else None for span in spans]
 
 
-def expand_braces(pattern: str) -> list[str]:
-    """Expand ``{0000..0012}`` (the width is kept) and ``{a,b}`` as a shell does, the leftmost slowest."""
-    parts = BRACES.split(pattern)
-    choices = [[part] if position % 2 == 0 else _choices(part) for position, part in enumerate(parts)]
-    return ["".join(choice) for choice in itertools.product(*choices)]
-
-
-def _choices(inside: str) -> list[str]:
-    numbers = NUMBERS.fullmatch(inside)
-    if numbers is None:
-        return inside.split(",") if "," in inside else ["{" + inside + "}"]
-    first, last = numbers.groups()
-    width = len(first) if first.startswith("0") else 0
-    return [f"{number:0{width}d}" for number in range(int(first), int(last) + 1)]
-
-
-def _image_member(group: Group) -> Member | None:
-    return next((member for name, member in group.members.items() if name in IMAGE_EXTENSIONS), None)
-
-
-def _unusable(group: Group) -> str:
-    if _image_member(group) is None:
-        return f"no image: the sample has only {', '.join(sorted(group.members))}"
-    if "txt" not in group.members and "json" not in group.members:
-        return "no text: the sample has neither a txt nor a json"
-    return ""
-
-
-def _entry(shard: Path, group: Group) -> Entry:
-    image = _image_member(group)
-    assert image is not None, "groups without an image are quarantined"
-    return Entry(shard, group.key, image, group.members.get("txt"), group.members.get("json"))
-
-
-def _read(descriptor: int, member: Member) -> bytes:
-    data = os.pread(descriptor, member.size, member.offset)
-    if len(data) < member.size:
-        raise DataError(
-            f"cut-off shard: the {member.extension} ends after {len(data)} of {member.size} bytes"
-        )
-    return data
-
-
-def _lines(text: bytes) -> tuple[str, ...]:
+def _read(shard: str, spans: Sequence[Span]) -> list[bytes]:
+    if is_remote(shard):
+        fs, path = filesystem(shard)
+        # An empty range is none to a web server.
+        found = [fs.cat_file(path, one.offset, one.offset + one.size) if one.size else b"" for one in spans]
+        if any(len(data) > one.size for data, one in zip(found, spans, strict=True)):
+            raise DataError("unreadable shard: its server answers with more than the range it was asked for")
+        return found
+    descriptor = os.open(local_path(shard), os.O_RDONLY)
     try:
-        lines = text.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"text is not UTF-8: byte {error.start} of the txt") from error
-    return drop_blank(lines)
+        return [os.pread(descriptor, one.size, one.offset) for one in spans]
+    finally:
+        os.close(descriptor)
 
 
-def _facts(data: bytes) -> dict[str, Any]:
-    try:
-        facts = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"bad JSON: {error}") from error
-    if not isinstance(facts, dict):
-        raise DataError(f"bad JSON: an object is expected, not {type(facts).__name__}")
-    return facts
+def _open(shards: Sequence[str], folder: Path | None) -> Iterable[ShardIndex]:
+    if not any(is_remote(shard) for shard in shards):
+        return [shard_index(shard, folder) for shard in shards]
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(lambda shard: shard_index(shard, folder), shards))
 
 
-def _word(facts: dict[str, Any], name: str) -> str:
-    """A fact as text; empty where it is missing or null."""
-    value = facts.get(name)
-    return "" if value is None else str(value)
-
-
-def _captions(facts: dict[str, Any]) -> tuple[str, ...]:
-    captions = facts.get("caption")
-    if captions is None:
-        raise DataError("no text: the sample has no txt, and its json has no caption")
-    texts = captions if isinstance(captions, list) else [captions]
-    if not all(isinstance(text, str) for text in texts):
-        raise DataError("bad caption: the json's caption must be a string or a list of strings")
-    return drop_blank(texts)
+def _duplicates(indexes: Sequence[ShardIndex], shards: Sequence[str]) -> dict[int, dict[int, str]]:
+    """Find the samples whose key an earlier sample has: shard number, row in it and the reason."""
+    hashes = np.concatenate([index.key_hashes for index in indexes])
+    order = np.argsort(hashes, kind="stable")
+    hashes = hashes[order]
+    same = np.flatnonzero(hashes[1:] == hashes[:-1])
+    if not len(same):
+        return {}
+    starts = np.cumsum([0, *(len(index) for index in indexes)])
+    first: dict[str, int] = {}
+    found: dict[int, dict[int, str]] = {}
+    # A sample stands in two pairs of neighbours where its key comes three times.
+    for sample in sorted({int(order[place]) for pair in same for place in (pair, pair + 1)}):
+        number = int(np.searchsorted(starts, sample, side="right")) - 1
+        row = sample - int(starts[number])
+        key = indexes[number].key(row)
+        if key in first:
+            place = shards[first[key]].rpartition("/")[2]
+            found.setdefault(number, {})[row] = f"duplicate key: it is in {printable(place)} before"
+        else:
+            first[key] = number
+    return found

@@ -60,14 +60,14 @@ class Ranks:
             time.sleep(_POLL_SECONDS)
         return json.loads(self._store.get(topic))
 
-    def meet(self, topic: str) -> None:
-        """Wait until every rank has come to this point; for work whose length differs from rank to rank."""
+    def part(self) -> None:
+        """Leave after the last topic: rank 0, which may keep what is told, as the last one."""
         if self.size == 1:
             return
-        count = self._store.add(topic, 1)
-        while count < self.size:
+        left = self._store.add("left", 1)
+        while self.leads and left < self.size:
             time.sleep(_POLL_SECONDS)
-            count = self._store.add(topic, 0)
+            left = self._store.add("left", 0)
 
     def speaks_for_failure(self) -> bool:
         """Whether this rank, which is about to fail, is the first one; the others then keep silent."""
@@ -75,8 +75,8 @@ class Ranks:
             return True
         try:
             winner = self._store.compare_set("failed", "", str(self.rank))
-        except Exception:  # the store has gone with the rank or the launcher that held it
-            return self.leads
+        except Exception:  # the store has gone with rank 0, which held it
+            return self.rank == 1
         return bool(winner.decode() == str(self.rank))
 
 
@@ -140,6 +140,7 @@ def process_group(device: str) -> Iterator[Ranks]:
                 f"memory? ({str(error).splitlines()[0][:200]})"
             ) from error
         raise
+    ranks.part()
     # A rank that fails doesn't come here: it must not wait for the others, which may sit in a collective.
     dist.destroy_process_group()
 

@@ -32,6 +32,7 @@ from mmtk.stages.context import StageContext
 from mmtk.types import ComponentNode, stable_hash
 
 BEST = "best"
+_QUARANTINE_OF_RANK = ".quarantine-{}.jsonl"
 
 
 class TrainStage:
@@ -55,7 +56,8 @@ class TrainStage:
             DataError: a source can't be opened.
             Interrupted: a signal came; the state is saved.
         """
-        data = TrainingData(self._config.data, seed=context.seed, rank=rank(), world=world_size())
+        pin = context.device.startswith("cuda")
+        data = TrainingData(self._config.data, seed=context.seed, rank=rank(), world=world_size(), pin=pin)
         spread, momentum = self._spread(context)
         states = SavedStates(context.folder / "resume", spread, self._config.saving, context.say)
         saved = states.load()
@@ -74,6 +76,7 @@ class TrainStage:
         if saved is not None:
             context.say(_resumed(saved, job))
             job.go_on_from(saved)
+        data.quarantine.follow(self._quarantine(context))
         start = saved.step if saved is not None else 0
         with _loggers(self._config.loggers, context, start) as loggers:
             run_steps(job, start, loggers)
@@ -97,9 +100,16 @@ class TrainStage:
         save_learner(whole, nodes, outputs["checkpoint"])
         job.data.quarantine.add_all(quarantined)
         job.data.quarantine.write(outputs["quarantine"])
+        for other in context.folder.glob(_QUARANTINE_OF_RANK.format("*")):
+            other.unlink()
         job.states.clear()
         if quarantined:
             context.say(f"{len(quarantined)} samples quarantined, see {outputs['quarantine'].name}")
+
+    def _quarantine(self, context: StageContext) -> Path:
+        """Where this rank notes at once what it can't use; at the end the first rank's file has all of it."""
+        name = _QUARANTINE_OF_RANK.format(rank()) if rank() else self._config.OUTPUTS["quarantine"].path
+        return context.folder / name
 
     def _spread(self, context: StageContext) -> tuple[Spread, Any]:
         """Build the learner and its momentum encoder and put them in their place."""
@@ -179,7 +189,7 @@ def _plan(job: Job) -> str:
     batches, last = data.batches_per_epoch, data.batches_per_epoch % course.accumulate
     short = f", the last one of {last}" if last else ""
     each = f", {batches:,} batches by {course.accumulate} a step{short}" if course.accumulate > 1 else ""
-    ranks = f" on {world_size()} ranks" if world_size() > 1 else ""
+    ranks = f" on {_ranks(world_size())}" if world_size() > 1 else ""
     return (
         f"{parameters:,} parameters, {course.total_steps:,} steps{ranks}: an epoch is {len(data):,} "
         f"samples{rest} in {course.steps_per_epoch:,} steps{each}"
@@ -193,7 +203,7 @@ def _resumed(saved: Progress, job: Job) -> str:
     if saved.ranks == world_size():
         return line
     return (
-        f"{line}, on {world_size()} ranks instead of {saved.ranks}: a batch is now {job.data.global_batch} "
+        f"{line}, on {_ranks(world_size())} instead of {saved.ranks}: a batch is now {job.data.global_batch} "
         "samples "
         f"instead of {saved.global_batch}, an epoch {course.steps_per_epoch} steps; the rate follows the "
         "epochs, no sample comes twice or is left out, and dropout and negatives are drawn otherwise"
@@ -208,6 +218,10 @@ def _tell_timing(job: Job) -> None:
     write_timing(job.context.folder, timing)
     for line in table(timing):
         job.context.say(line)
+
+
+def _ranks(count: int) -> str:
+    return f"{count} rank" if count == 1 else f"{count} ranks"
 
 
 @contextlib.contextmanager

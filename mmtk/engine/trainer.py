@@ -20,6 +20,7 @@ from mmtk.engine.position import Course
 from mmtk.engine.step_clock import section
 from mmtk.errors import StageError
 from mmtk.kinds import Schedule
+from mmtk.printable import printable
 from mmtk.types import Batch, HeadOutput, StepState, stable_hash
 
 
@@ -230,7 +231,7 @@ _HINT = "The step was not taken. A lower learning rate, a longer warm-up or clip
 
 def _named(keys: Sequence[str]) -> str:
     more = f", … ({len(keys)} in all)" if len(keys) > 8 else ""
-    return f"The batch: {', '.join(keys[:8])}{more}"
+    return f"The batch: {', '.join(map(printable, keys[:8]))}{more}"
 
 
 def _is_finite(value: float) -> bool:

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
 
-from mmtk.config import Input, Range, Slot
+from mmtk.config import Address, Input, Range, Slot
 from mmtk.kinds import Blueprint
 from mmtk.recipe.marks import BROKEN, Marked, plain
 from mmtk.recipe.schema import REQUIRED
@@ -71,6 +71,8 @@ def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: M
         return site.fault(marked.place, "this field's type says Blueprint, but no Slot says of which kind")
     if base is Path:
         return parts.path(marked, markers.input, site)
+    if base is Address:
+        return _address(marked, site)
     if dataclasses.is_dataclass(base) and isinstance(base, type):
         return parts.record(marked, base, site, markers.default)
     return _scalar(marked, base, site, markers)
@@ -93,6 +95,13 @@ def _wanted(base: Any, markers: Markers) -> str:
     if markers.slot is not None and not is_mapping(base) and not is_sequence(base):
         return f"a {markers.slot.kind} ({{use: NAME}})"
     return expected(base)
+
+
+def _address(marked: Marked, site: Site) -> Any:
+    value = marked.value
+    if isinstance(value, str) and "://" in value:
+        return value
+    return site.fault(marked.place, f"expected {expected(Address)}, not {show(value)}")
 
 
 def _union(marked: Marked, base: Any, site: Site, parts: Parts, markers: Markers) -> Any:

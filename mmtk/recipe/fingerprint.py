@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmtk.data.addresses import INDEX_SUFFIX
 from mmtk.recipe.paths import matches
 from mmtk.recipe.references import leaves
 from mmtk.registry import Registry
@@ -65,7 +66,8 @@ def _identity(path: Path) -> str:
 
 
 def _digest(named: Iterable[tuple[str, Path]]) -> str:
-    files = sorted((name, file) for name, file in named if file.is_file())
+    # What readers remember of shards comes and goes and changes no result.
+    files = sorted((name, file) for name, file in named if file.is_file() and file.suffix != INDEX_SUFFIX)
     if not files:
         return "absent"
     states = [file.stat() for _name, file in files]

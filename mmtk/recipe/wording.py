@@ -10,13 +10,16 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from mmtk.config import Address
+
 LONGEST_VALUE = 60
-PLAIN = {
+PLAIN: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
     str: "text",
     Path: "a path",
+    Address: "an address (PROTOCOL://…)",
     type(None): "null",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from mmtk.api import DataError, Quarantined, RawSample, Reader
 from mmtk.data.configs import EvaluationDataConfig
-from mmtk.data.pipeline import EvaluationData
+from mmtk.data.pipeline import Built, EvaluationData
 from mmtk.errors import SampleError
 
 
@@ -39,14 +40,8 @@ class ReaderSlice:
 
 def images_of(config: EvaluationDataConfig, reader: Reader, indices: range) -> EvaluationData:
     """Return the images at ``indices``, their texts as they are: one that can't be cleaned costs no image."""
-    return EvaluationData.of(
-        ReaderSlice(reader, indices),
-        config.image_transform.build(),
-        unchanged,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        limits=config.limits,
-    )
+    part = Built(ReaderSlice(reader, indices))
+    return EvaluationData(dataclasses.replace(config, reader=part, text_transform=Built(unchanged)))
 
 
 def unchanged(text: str) -> str:

@@ -12,8 +12,8 @@ from torch import nn
 class FairscaleCheckpointing:
     """Recomputes activations of the last layers in the backward pass.
 
-    Layers that offer other methods than ``forward`` are left as they are: what one of these has computed comes
-    back as a structured argument, whose gradient fairscale's recomputation can't cut off.
+    Layers that offer other methods than ``forward`` are left as they are: what one of these has computed
+    comes back as a structured argument, whose gradient fairscale's recomputation can't cut off.
 
     Args:
         layers: share of the layers.

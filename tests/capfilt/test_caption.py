@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,15 @@ def test_an_interrupted_stage_goes_on_behind_its_last_whole_part(
     assert min(reader.reads) == 4
     for name in ("captions.parquet", "quarantine.jsonl"):
         assert (tmp_path / "torn" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_too_many_unreadable_images_end_the_stage(tmp_path: Path) -> None:
+    strict = stage(mixed_reader(), part_size=20)
+    strict._data = dataclasses.replace(strict._data, max_quarantined=1)
+    with pytest.raises(
+        DataError, match=r"2 samples can't be used, and max_quarantined is 1: torn page 1, unrea"
+    ):
+        strict.run(stage_context(tmp_path))
 
 
 def test_a_checkpoint_that_can_not_caption_is_refused_before_any_image_is_read(

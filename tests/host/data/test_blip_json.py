@@ -94,6 +94,33 @@ def test_bad_json_names_line_and_column(tmp_path: Path, images: Path) -> None:
         BlipJsonReader(path, images)
 
 
+@pytest.mark.parametrize(
+    ("image", "key"),
+    [
+        (".", "_"),
+        ("/", "item"),
+        ("..", "__"),
+        ("a/.png", "a/_png"),
+        ("\x1b[2J.png", r"\x1b[2J"),
+        ("a\0.png", r"a\x00"),
+    ],
+)
+def test_odd_paths_have_keys_and_no_picture(tmp_path: Path, images: Path, image: str, key: str) -> None:
+    reader = BlipJsonReader(write_list(tmp_path / "l.json", [{"image": image, "caption": "x"}]), images)
+    with pytest.raises(SampleError) as caught:
+        reader[0]
+    assert caught.value.key == key
+    assert caught.value.reason.startswith("no image: ")
+    assert "\x1b" not in caught.value.reason
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" + "1" * 5000 + "]"])
+def test_json_beyond_what_python_reads(tmp_path: Path, images: Path, text: str) -> None:
+    (tmp_path / "l.json").write_text(text)
+    with pytest.raises(DataError, match=r"l\.json: bad JSON: "):
+        BlipJsonReader(tmp_path / "l.json", images)
+
+
 def test_unusable_lists_and_folders(tmp_path: Path, images: Path) -> None:
     with pytest.raises(DataError, match=r"can't read .*missing\.json"):
         BlipJsonReader(tmp_path / "missing.json", images)

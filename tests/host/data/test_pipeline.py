@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmtk.data.configs import EvaluationDataConfig, ImageLimits
+from mmtk.data.configs import DataConfig, EvaluationDataConfig, ImageLimits, SourceConfig
 from mmtk.data.parallel import ordered_map
 from mmtk.data.pipeline import Accounts, Built, EvaluationData, TrainingData
 from mmtk.data.webdataset import WebDatasetReader
@@ -182,6 +183,107 @@ def test_all_texts_of_a_sample_are_drawn_over_time() -> None:
     assert drawn == {f"{letter} {n}" for letter in "ab" for n in range(8)}
 
 
+def test_captions_in_turn_come_once_in_as_many_passes_as_there_are() -> None:
+    samples = [sample(n, texts=tuple(f"{letter} {n}" for letter in "abc")) for n in range(6)]
+    config = training_config({"web": (ListReader(samples), 1.0)}, captions="in_turn", batch_size=3)
+    data = TrainingData(config, seed=0)
+    first, *rest = ([text for batch in data.epoch(epoch) for text in batch.texts] for epoch in range(3))
+    assert {text[0] for text in first} == set("abc")
+    assert Counter(first + rest[0] + rest[1]) == Counter(
+        f"{letter} {n}" for letter in "abc" for n in range(6)
+    )
+
+
+def test_shares_make_an_epoch_of_a_given_length() -> None:
+    sources = {
+        name: SourceConfig(reader=Built(reader(count, prefix=name)), share=share)
+        for name, count, share in (("w", 50, 0.75), ("h", 4, 0.25))
+    }
+    data = TrainingData(training_config({}, sources=sources, samples_per_epoch=24), seed=0)
+    assert len(data) == 24
+    drawn = Counter(key for batch in data.epoch(0) for key in batch.keys)
+    assert sum(count for key, count in drawn.items() if key[0] == "w") == 18
+    assert Counter(count for key, count in drawn.items() if key[0] == "h") == {1: 2, 2: 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({}, ["reader"]),
+        ({"reader": 1, "stream": 1, "samples": 5}, ["reader"]),
+        ({"stream": 1}, ["samples"]),
+        ({"reader": 1, "samples": 5}, ["samples"]),
+        ({"reader": 1, "share": 0.5, "weight": 2}, ["share"]),
+        ({"stream": 1, "share": 0.5}, []),
+    ],
+)
+def test_contradictions_of_a_source(changes: dict[str, Any], fields: list[str]) -> None:
+    assert [field for field, _ in SourceConfig(**changes).check()] == fields
+
+
+def test_an_epochs_length_goes_with_shares() -> None:
+    sources = {
+        "web": SourceConfig(reader=Built(reader(3)), share=1),
+        "h": SourceConfig(reader=Built(reader(3))),
+    }
+    for samples, problem in ((None, "source 'web' has a `share`"), (9, "'h' has none")):
+        ((field, message),) = DataConfig(sources=sources, samples_per_epoch=samples).check()
+        assert field == "samples_per_epoch"
+        assert problem in message
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(2, False), (3, True), (0.4, True)])
+def test_training_stops_when_too_much_cannot_be_used(limit: float, passes: bool) -> None:
+    config = training_config({"web": (reader(9, {1, 2, 3}), 1.0)}, max_quarantined=limit)
+    data = TrainingData(config, seed=0)
+    if passes:
+        assert sum(len(batch) for epoch in range(4) for batch in data.epoch(epoch)) == 32
+        return
+    with pytest.raises(
+        DataError, match="3 samples can't be used, and max_quarantined is 2: unreadable image 3"
+    ):
+        list(data.epoch(0))
+        list(data.epoch(1))
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(0.4, True), (0.1, False)])
+def test_a_share_is_of_different_samples(limit: float, passes: bool) -> None:
+    bad = set(range(50))  # side by side, a quarter of all
+    config = training_config({"web": (reader(200, bad), 1.0)}, max_quarantined=limit, batch_size=50)
+    data = TrainingData(config, seed=0)
+    if not passes:
+        with pytest.raises(
+            DataError, match=r"\d+ of \d+ samples can't be used, and max_quarantined is 0.1: unr"
+        ):
+            list(data.epoch(0))
+        return
+    for epoch in range(3):
+        list(data.epoch(epoch))
+    assert len(data.quarantine) == 50
+
+
+def test_evaluation_stops_when_too_much_cannot_be_used() -> None:
+    image_transform, text_transform = TEST_TRANSFORMS
+    config = EvaluationDataConfig(
+        reader=Built(reader(9, {1, 2, 3})),
+        image_transform=Built(image_transform),
+        text_transform=Built(text_transform),
+        max_quarantined=2,
+    )
+    with pytest.raises(DataError, match="3 samples can't be used, and max_quarantined is 2"):
+        list(EvaluationData(config))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pinned_batches_are_the_same(workers: int) -> None:
+    readers = {"web": (reader(9), 1.0)}
+    pinned = list(TrainingData(training_config(readers, workers=workers), seed=0, pin=True).epoch(0))
+    assert all(batch.images.is_pinned() and batch.image_ids.is_pinned() for batch in pinned)
+    moved = [batch.to("cuda").to("cpu") for batch in pinned]
+    assert equal(moved, list(TrainingData(training_config(readers), seed=0).epoch(0)))
+
+
 def test_weights_are_passes_per_epoch() -> None:
     readers = {"web": (reader(20, prefix="w"), 0.5), "human": (reader(5, prefix="h"), 2.0)}
     data = TrainingData(training_config(readers), seed=0)
@@ -279,7 +381,7 @@ class Failing:
 
 
 def test_sources_that_cannot_be_used_are_named() -> None:
-    with pytest.raises(DataError, match="source 'web' holds no usable sample"):
+    with pytest.raises(DataError, match="source 'web': it holds no usable sample"):
         TrainingData(training_config({"web": (ListReader([]), 1.0)}), seed=0)
     refused = ListReader([], [Quarantined("k", "no text", "a.tar")])
     with pytest.raises(DataError, match=r"\(1 quarantined, the first: k: no text\)"):

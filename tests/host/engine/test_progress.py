@@ -50,3 +50,10 @@ def test_plain_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
     assert isinstance(display("pretrain", 10, 0, print), LineDisplay)
+
+
+def test_live_display_lets_no_message_act_on_the_terminal() -> None:
+    screen = io.StringIO()
+    with LiveDisplay("pretrain", 400, 0, Console(file=screen, force_terminal=True, width=160)) as shown:
+        shown.say("key \x1b]0;owned\x07 \u202e :cat: [red]")
+    assert r"key \x1b]0;owned\x07 \u202e :cat: [red]" in screen.getvalue()

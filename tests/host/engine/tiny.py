@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -148,6 +148,20 @@ class ColourReader:
         Image.new("RGB", (16, 16), COLOURS[name]).save(file, "PNG")
         image = b"no picture" if index == self.broken else file.getvalue()
         return RawSample(f"sample{index}", image, (name,), f"image{index}", "web", "memory")
+
+
+class ColourStream:
+    """The squares of ``ColourReader``, in shards of ``per_shard`` that are read from front to back."""
+
+    def __init__(self, *, shards: int = 4, per_shard: int = 7, broken: int | None = None) -> None:
+        self.shards = [f"memory/{shard}.tar" for shard in range(shards)]
+        self._per_shard = per_shard
+        self._squares = ColourReader(samples=shards * per_shard, broken=broken)
+
+    def read(self, shard: str) -> Iterator[RawSample]:
+        first = self.shards.index(shard) * self._per_shard
+        for index in range(first, first + self._per_shard):
+            yield self._squares[index]
 
 
 def batch(size: int = 6, value: float = 0.5) -> Batch:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtk.config import Range
+from mmtk.config import Address, Input, Range
 from mmtk.kinds import Blueprint
 from mmtk.recipe.coerce import coerce
 from mmtk.recipe.marks import BROKEN, Marked, Place, mark
@@ -18,6 +18,8 @@ from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.site import INVALID, Site
 from mmtk.registry import Registry
 from tests.host.recipe.parts import Colour, Sizes
+
+PLACE = Address | Path | tuple[Address | Path, ...]
 
 
 class Level(Enum):
@@ -67,6 +69,9 @@ def take(value: Any, annotation: Any) -> tuple[Any, list[str]]:
         (0.5, int | float, 0.5),
         ("a", Path | tuple[Path, ...], Path("a")),
         (["a", "b"], Path | tuple[Path, ...], (Path("a"), Path("b"))),
+        ("s3://a/b", PLACE, "s3://a/b"),
+        ("a/b", PLACE, Path("a/b")),
+        (["s3://a/b", "c"], PLACE, ("s3://a/b", Path("c"))),
         ({"width": 8, "heads": 2}, Sizes, Sizes(width=8, heads=2)),
         ({}, Sizes, Sizes()),
         ({"a": [1, {"b": None}]}, Any, {"a": [1, {"b": None}]}),
@@ -122,6 +127,7 @@ def test_what_fits(value: Any, annotation: Any, expected: Any) -> None:
         (0, Annotated[int, Range(0, None, low_open=True)], "0 is outside of (0, inf)"),
         (1, Annotated[float, Range(0, 1, high_open=True)], "1 is outside of [0, 1)"),
         (0, Annotated[int | None, Range(1)], "0 is outside of [1, inf)"),
+        ("a/b", Address, "expected an address (PROTOCOL://…), not 'a/b'"),
         ({}, Blueprint, "this field's type says Blueprint, but no Slot says of which kind"),
         (1, set[int], "this field's type set[int] can't be filled by a recipe"),
         ("x" * 99, int, f"expected a whole number, not '{'x' * 57}…'"),
@@ -205,3 +211,10 @@ def test_what_fits_once_fits_again(value: Any, annotation: Any) -> None:
         again, none = take(found, annotation)
         assert none == []
         assert again == found
+
+
+def test_a_path_among_addresses_must_exist() -> None:
+    found, problems = take("no/where", Annotated[PLACE, Input("dataset")])
+    assert found is INVALID
+    assert len(problems) == 1
+    assert problems[0].startswith("key: there is no file or folder no/where, seen from ")

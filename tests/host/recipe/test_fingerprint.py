@@ -123,6 +123,14 @@ def test_a_folder_counts_by_what_lies_in_it(tmp_path: Path) -> None:
     assert identity(str(moved)) != second
 
 
+def test_indexes_that_readers_leave_beside_shards_dont_count(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("a")
+    first = identity(str(tmp_path)), identity(f"{tmp_path}/a*")
+    (tmp_path / "a.tar.mmtk-index").write_text("index")
+    (tmp_path / ".a.tar.mmtk-index.1-2.mmtk-index").write_text("half of one")
+    assert (identity(str(tmp_path)), identity(f"{tmp_path}/a*")) == first
+
+
 def test_a_pattern_counts_by_what_fits(tmp_path: Path) -> None:
     for name in ("a-0.tar", "a-1.tar", "b.tar"):
         (tmp_path / name).write_text(name)
