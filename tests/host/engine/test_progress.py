@@ -14,6 +14,7 @@ def test_describe() -> None:
     assert describe(FIGURES) == "epoch 1.50, loss 2.500 (itc 1.800, itm 0.700)"
     speed = {"samples_per_second": 211.4, "data_wait": 0.12}
     assert describe(FIGURES | speed).endswith("211 samples/s, 12% waiting for data")
+    assert describe(FIGURES | {"overflows": 2.0}).endswith(", 2 overflows")
     assert "waiting" not in describe(FIGURES | {"data_wait": 0.01})
 
 

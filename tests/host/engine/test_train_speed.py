@@ -13,7 +13,8 @@ from torch import nn
 
 from mmtk.engine import compiling
 from mmtk.engine.compiling import compile_layers
-from mmtk.engine.configs import ProfileConfig
+from mmtk.engine.configs import PrecisionConfig, ProfileConfig
+from mmtk.engine.loss_scale import LossScale
 from mmtk.engine.train import TrainStage
 from mmtk.errors import StageError
 from mmtk.registry import Registry
@@ -160,3 +161,21 @@ def test_without_a_compiler_one_message_says_so(monkeypatch: pytest.MonkeyPatch)
         "compile: nothing can be compiled here: No working C++ compiler found. On the CPU torch.compile "
         "needs a C++ compiler (g++ or clang++; CXX may name one); leave `compile` out to train without"
     )
+
+
+def test_overflows_are_counted_in_the_figures_and_survive_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half: dict[str, Any] = {"precision": PrecisionConfig(autocast="float16"), "save_every": 1, "log_every": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr("mmtk.engine.train.LossScale", lambda enabled: LossScale(enabled, 2.0**24))
+        kill_at(patch, 9)
+        with pytest.raises(Killed):
+            run(tmp_path, **half)
+    run(tmp_path, **half)
+    lines = metrics(tmp_path)
+    assert [line["step"] for line in lines] == list(range(1, 13))
+    counts = [line.get("overflows", 0.0) for line in lines]
+    assert 1 <= counts[0] <= counts[-1]
+    assert all(after - before in (0, 1) for before, after in zip(counts, counts[1:], strict=False))
+    assert [line["loss_scale"] for line in lines] == [2.0 ** (24 - count) for count in counts]
