@@ -58,6 +58,8 @@ def describe(figures: Mapping[str, float]) -> str:
         parts.append(f"{figures['samples_per_second']:.0f} samples/s")
     if figures.get("data_wait", 0.0) >= 0.05:
         parts.append(f"{figures['data_wait']:.0%} waiting for data")
+    if figures.get("overflows"):
+        parts.append(f"{figures['overflows']:.0f} overflows")
     if figures.get("quarantined"):
         parts.append(f"{figures['quarantined']:.0f} quarantined")
     return ", ".join(parts)
