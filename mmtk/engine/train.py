@@ -203,11 +203,15 @@ def _resumed(saved: Progress, job: Job) -> str:
     if saved.ranks == world_size():
         return line
     return (
-        f"{line}, on {_ranks(world_size())} instead of {saved.ranks}: a batch is now {job.data.global_batch} "
-        "samples "
-        f"instead of {saved.global_batch}, an epoch {course.steps_per_epoch} steps; the rate follows the "
-        "epochs, no sample comes twice or is left out, and dropout and negatives are drawn otherwise"
+        f"{line}, on {_ranks(world_size())} instead of {saved.ranks}: a batch is now "
+        f"{job.data.global_batch} samples instead of {saved.global_batch}, an epoch "
+        f"{course.steps_per_epoch} steps; the rate follows the epochs, no sample comes twice or is left out, "
+        "and dropout and negatives are drawn otherwise"
     )
+
+
+def _ranks(count: int) -> str:
+    return f"{count} rank" if count == 1 else f"{count} ranks"
 
 
 def _tell_timing(job: Job) -> None:
@@ -218,10 +222,6 @@ def _tell_timing(job: Job) -> None:
     write_timing(job.context.folder, timing)
     for line in table(timing):
         job.context.say(line)
-
-
-def _ranks(count: int) -> str:
-    return f"{count} rank" if count == 1 else f"{count} ranks"
 
 
 @contextlib.contextmanager

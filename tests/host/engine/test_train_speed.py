@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -177,5 +178,5 @@ def test_overflows_are_counted_in_the_figures_and_survive_a_kill(
     assert [line["step"] for line in lines] == list(range(1, 13))
     counts = [line.get("overflows", 0.0) for line in lines]
     assert 1 <= counts[0] <= counts[-1]
-    assert all(after - before in (0, 1) for before, after in zip(counts, counts[1:], strict=False))
+    assert all(after - before in (0, 1) for before, after in itertools.pairwise(counts))
     assert [line["loss_scale"] for line in lines] == [2.0 ** (24 - count) for count in counts]
