@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 
 from mmtk.data.pipeline import TrainingData
 from mmtk.distributed.collectives import gather_objects, mean_over_ranks, world_size
+from mmtk.engine.batches import step_batches
 from mmtk.engine.configs import TrainConfig
 from mmtk.engine.figures import Window
 from mmtk.engine.nonfinite import NonFiniteLog
@@ -104,7 +102,7 @@ def run_steps(job: Job, start: int, loggers: list[Logger]) -> None:
         job.clock,
         StepTrace(job.config.profile, context.folder, job.clock, shown.say) as trace,
     ):
-        for step, batches, waited in _batches(job, start):
+        for step, batches, waited in step_batches(job.data, trainer.course, start):
             done = step + 1
             figures = _step(job, batches, step, shown)
             with section("logging"):
@@ -178,26 +176,3 @@ def _warn(watch: PriorWatch, figures: Mapping[str, float], shown: Display) -> No
     losses = {name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)}
     for warning in watch.observe(losses):
         shown.say(warning)
-
-
-def _batches(job: Job, start: int) -> Iterator[tuple[int, list[Batch], float]]:
-    """Yield the steps from ``start`` on, each with its batches and the seconds they were waited for.
-
-    The batches that are too few for a full last step of an epoch make a shorter one.
-    """
-    step, course = start, job.trainer.course
-    while step < course.total_steps:
-        data = job.data.epoch(*course.place(step))
-        with contextlib.closing(data) as batches:  # type: ignore[type-var]
-            asked = time.perf_counter()
-            while gathered := _take(batches, course.accumulate):
-                yield step, gathered, time.perf_counter() - asked
-                step += 1
-                if step == course.total_steps:
-                    return
-                asked = time.perf_counter()
-
-
-def _take(batches: Iterator[Batch], count: int) -> list[Batch]:
-    with section("data wait"):
-        return list(itertools.islice(batches, count))
