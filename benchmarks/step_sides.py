@@ -19,8 +19,13 @@ from torch import Tensor
 
 from benchmarks.reference_step import Reference, Tokens
 from benchmarks.step_sizes import Sizes
+from mmtk.distributed.spread import Workload
+from mmtk.distributed.strategies import plain
+from mmtk.engine.configs import FLOAT32
 from mmtk.engine.learner import Learner
+from mmtk.engine.objective import Objective
 from mmtk.engine.optimizers import AdamW
+from mmtk.engine.position import Course
 from mmtk.engine.schedules import Constant
 from mmtk.engine.trainer import Trainer
 from mmtk.types import Batch, Negatives
@@ -115,10 +120,12 @@ class Ours:
         momentum = MomentumEncoder(model=learner.model, queue_size=inputs.sizes.queue).to(inputs.device)
         ids = -1 - torch.arange(inputs.sizes.queue)
         momentum.queue.push(*inputs.queue, ids, ids)
-        self.optimizer = AdamW(lr=LR, weight_decay=WEIGHT_DECAY)(learner.named_parameters())
-        self._trainer = Trainer(
-            learner, momentum, self.optimizer, Constant(), seed=0, steps_per_epoch=1, total_steps=10**6
-        )
+        optimizer = AdamW(lr=LR, weight_decay=WEIGHT_DECAY)
+        device = torch.device(inputs.device)
+        spread = plain(Workload(Objective(learner, FLOAT32), momentum, (), optimizer, device))
+        self.optimizer = spread.optimizer
+        course = Course(epochs=10**6, step_size=1, batches_left=lambda taken: 1 - taken)
+        self._trainer = Trainer(spread, momentum, Constant(), seed=0, course=course)
 
     def step(self, step: int) -> Mapping[str, float]:
         """Do a step and return the heads' losses."""
