@@ -75,7 +75,7 @@ def measure(side: str, sizes: Sizes, *, steps: int, device: str) -> Measured:
         seconds.append(time.perf_counter() - started)
         cpu_seconds.append(time.process_time() - cpu_started)
     gemm.append(_gemm_rate(device))
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
         trained.step(2 + steps)
     step_bytes = None if peak is None or before is None else peak - before
     return Measured(losses, seconds, cpu_seconds, step_bytes, peak, counter.get_total_flops(), max(gemm))
@@ -99,7 +99,7 @@ def _attention_backward(
 
 
 # torch's counter has no formula for the attention kernels of the CPU.
-_CPU_ATTENTION = {
+CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
