@@ -34,6 +34,7 @@ from mmtk.types import Decoding
 SMALL_CAPTIONER = transformers_blip.Sizes(image_size=32, width=16, depth=1, heads=2, vocab_size=130)
 FINETUNED = 384  # edge of the pictures that captioner and filter see
 CAPTION_TOKENS = 20
+BATCH = 4  # pairs of a training step
 TEXTS = 2  # of each picture: the web's and the captioner's
 
 
@@ -94,8 +95,7 @@ class Figures:
 def measure(sizes: str) -> Figures:
     """Measure with the ``full`` sizes of models or ``tiny`` ones."""
     full = sizes == "full"
-    step = measure_apart("mmtk", ["--sizes", sizes, "--steps", "1"])
-    batch = (FULL if full else TINY).batch
+    step = measure_apart("mmtk", ["--sizes", sizes, "--steps", "1", "--batch", str(BATCH)])
     caption_flops, caption_rate = _captioning(transformers_blip.Sizes() if full else SMALL_CAPTIONER)
     score_flops, score_rate = _scoring(full)
     with tempfile.TemporaryDirectory() as folder:
@@ -107,8 +107,8 @@ def measure(sizes: str) -> Figures:
     return Figures(
         threads=torch.get_num_threads(),
         gemm=step.gemm_flops,
-        train_flops=step.flops / batch,
-        train_rate=batch / step.median,
+        train_flops=step.flops / BATCH,
+        train_rate=BATCH / step.median,
         caption_flops=caption_flops,
         caption_rate=caption_rate,
         score_flops=score_flops,

@@ -121,8 +121,8 @@ class Ours:
         ids = -1 - torch.arange(inputs.sizes.queue)
         momentum.queue.push(*inputs.queue, ids, ids)
         optimizer = AdamW(lr=LR, weight_decay=WEIGHT_DECAY)
-        device = torch.device(inputs.device)
-        spread = plain(Workload(Objective(learner, FLOAT32), momentum, (), optimizer, device))
+        objective = Objective(learner, FLOAT32)
+        spread = plain(Workload(objective, momentum, (), optimizer, torch.device(inputs.device)))
         self.optimizer = spread.optimizer
         course = Course(epochs=10**6, step_size=1, batches_left=lambda taken: 1 - taken)
         self._trainer = Trainer(spread, momentum, Constant(), seed=0, course=course)

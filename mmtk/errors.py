@@ -1,5 +1,7 @@
 """Errors that a user can cause. The command line prints them as one message, without a traceback."""
 
+from mmtk.printable import printable
+
 
 class MmtkError(Exception):
     """Base of every error whose message is meant for the user."""
@@ -35,7 +37,7 @@ class SampleError(DataError):
     """
 
     def __init__(self, reason: str, key: str, location: str) -> None:
-        super().__init__(f"{location}: {key}: {reason}")
+        super().__init__(printable(f"{location}: {key}: {reason}"))
         self.reason = reason
         self.key = key
         self.location = location

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 
 from mmtk.types import (
     Batch,
@@ -262,10 +262,43 @@ class Stream(Protocol):
 
 
 class ImageTransform(Protocol):
-    """A decoded RGB image to a normalised tensor."""
+    """A decoded RGB image to a normalised tensor.
+
+    It may be a ``LazyImageTransform`` or a ``TextAwareImageTransform`` as well.
+    """
 
     def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
         """Return ``(3, H, W)`` float32."""
+
+
+class Picture(Protocol):
+    """A picture that need not be decoded yet."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+
+    def decode(self, reduction: int = 1) -> Image.Image:
+        """Return it upright and in mode RGB. Raises DataError when it is damaged.
+
+        With ``reduction`` 2, 4 or 8 the result may have that part of the width and height, rounded up.
+        """
+
+
+@runtime_checkable
+class LazyImageTransform(Protocol):
+    """An image transform that decodes a picture itself, no larger than it needs, unless it is in a cache."""
+
+    def from_encoded(self, picture: Picture, generator: torch.Generator) -> Tensor:
+        """Return ``(3, H, W)`` float32. Raises DataError when the picture can't be decoded."""
+
+
+@runtime_checkable
+class TextAwareImageTransform(Protocol):
+    """An image transform that depends on what is said of the picture."""
+
+    def for_text(self, text: str) -> Self:
+        """Return the transform for a picture with this cleaned text; it is asked for each pair."""
 
 
 class TextTransform(Protocol):

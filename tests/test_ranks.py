@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,3 +107,33 @@ def test_a_killed_rank_ends_the_run_with_one_message(folder: Path) -> None:
     assert "Traceback" not in errors
     assert "killed without a message" in errors or "lost contact with another rank" in errors
     assert errors.count("mmtk:") <= 2
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_the_ranks_and_they_end_with_the_same_bits(folder: Path) -> None:
+    """One rank is killed twice; torchrun starts all of them anew, and they go on from the newest state."""
+    through, killed = ("through", "killed")
+    for name in (through, killed):
+        shutil.copytree(folder / "base", folder / name, ignore=shutil.ignore_patterns(str(STAGE)))
+    code, _, errors = finish(start(folder, "run_dir=through"))
+    assert code == 0, errors
+    command = ["torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2", "--rdzv-backend=c10d"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, "-m", "mmtk", "run", "killed.yaml", "run_dir=killed"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "0"},
+    )
+    for step in (2, 6):
+        resume = folder / killed / STAGE / "resume"
+        until = time.monotonic() + 100
+        while not list(resume.glob(f"step-*{step}")):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        os.kill(ranks_of(process)[-1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    one, other = (folder / name / STAGE / "checkpoint" / "weights.safetensors" for name in (through, killed))
+    assert one.read_bytes() == other.read_bytes()

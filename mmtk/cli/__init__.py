@@ -14,6 +14,7 @@ from mmtk.cli import check, export_command, import_command, list_plugins, run
 from mmtk.distributed.group import SilentExitError
 from mmtk.distributed.launch import note_exit
 from mmtk.errors import MmtkError
+from mmtk.printable import printable_lines
 
 COMMANDS = {
     "run": run,
@@ -30,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     """Refuses an unknown command with the nearest spelling."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(USER_ERROR, f"{self.prog}: {message}\nsee '{self.prog} --help'\n")
+        self.exit(USER_ERROR, f"{self.prog}: {printable_lines(message)}\nsee '{self.prog} --help'\n")
 
 
 def build_parser() -> Parser:
@@ -72,20 +73,25 @@ def _run(argv: Sequence[str] | None) -> int:
         parsed = _parsed(parser, arguments)
         code: int = parsed.execute(parsed)
     except MmtkError as error:
-        print(f"mmtk: {error}", file=sys.stderr)
+        complain(str(error))
         return USER_ERROR
     except OSError as error:
         if error.filename is None and error.errno not in FULL_DISK:
             raise
-        print(f"mmtk: {error.filename or arguments[0]}: {error.strerror}", file=sys.stderr)
+        complain(f"{error.filename or arguments[0]}: {error.strerror}")
         return USER_ERROR
     except SilentExitError as silent:
         return silent.exit_code
     except KeyboardInterrupt as signal_:
         again = "; the same command goes on from here" if arguments[0] == "run" else ""
-        print(f"mmtk: interrupted{again}", file=sys.stderr)
+        complain(f"interrupted{again}")
         return getattr(signal_, "exit_code", 130)
     return code
+
+
+def complain(message: str) -> None:
+    """Print a message, parts of which may come from data, to the standard error output."""
+    print(f"mmtk: {printable_lines(message)}", file=sys.stderr)
 
 
 def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmtk.cli.component_arguments import add_options, options_of
+from mmtk.printable import printable, printable_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,6 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments.source, arguments.target, registry, arguments.format, options, arguments.stage
     )
     for line in said:
-        print(f"note: {line}")
-    print(f"wrote {arguments.target}")
+        print(f"note: {printable_lines(line)}")
+    print(f"wrote {printable(arguments.target)}")
     return 0

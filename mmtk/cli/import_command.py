@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmtk.cli.component_arguments import add_options, options_of
+from mmtk.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from mmtk.engine.initialise import Takeover
@@ -26,11 +27,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
     registry = load_plugins().registry
     done = import_learner(arguments.source, arguments.target, registry, arguments.format, options)
-    print(f"{arguments.source}: read as {done.importer}")
+    print(f"{printable(arguments.source)}: read as {done.importer}")
     print_takeover(done.takeover)
     for note in done.notes:
-        print(f"note: {note}")
-    print(f"wrote {arguments.target}; a recipe takes it as a checkpoint: init: {arguments.target}")
+        print(f"note: {printable_lines(note)}")
+    target = printable(arguments.target)
+    print(f"wrote {target}; a recipe takes it as a checkpoint: init: {target}")
     return 0
 
 
@@ -40,4 +42,4 @@ def print_takeover(takeover: Takeover) -> None:
     for word, names in (("left over", takeover.left_over), ("missing", takeover.fresh)):
         print(f"{word}: {len(names) or 'nothing'}")
         for name in names:
-            print(f"  {name}")
+            print(f"  {printable(name)}")

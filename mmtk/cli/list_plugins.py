@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from mmtk.printable import printable_lines
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -25,7 +27,8 @@ def execute(_arguments: argparse.Namespace) -> int:
     for plugin in plugins:
         if plugin.error is not None:
             origin = f"{plugin.distribution} {plugin.version}, {plugin.module}"
-            console.print(f"broken: {plugin.name} ({origin}): {plugin.error}", markup=False, soft_wrap=True)
+            broken = printable_lines(f"broken: {plugin.name} ({origin}): {plugin.error}")
+            console.print(broken, markup=False, emoji=False, soft_wrap=True)
     return 0
 
 

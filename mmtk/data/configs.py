@@ -23,6 +23,9 @@ class RandAugment:
     """strength; at 5 BLIP's brightness and sharpness factors are exactly 1 and change nothing"""
     probability: Annotated[float, Range(0, 1)] = 0.5
     """chance that a drawn operation is applied"""
+    corrected: bool = False
+    """brightness and sharpness by a factor of 1 + or - 0.09 x magnitude, as in torchvision's RandAugment, and
+    not by BLIP's 0.1 + 0.18 x magnitude, which leaves pictures as they are at magnitude 5"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,7 @@ class ColorJitter:
 
 BLIP_RANDAUGMENT = RandAugment()
 NO_COLOR_JITTER = ColorJitter()
+DIRECTIONS = ("left", "right", "leftmost", "rightmost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +57,15 @@ class BlipTrainConfig:
     """share of the picture's area that a crop covers; above 1 the picture is shrunk onto a larger canvas"""
     ratio: tuple[float, float] = (0.75, 4 / 3)
     """width to height of a crop, before it is made square"""
-    flip: bool = True
-    """mirror every other picture; turn it off where captions say left and right"""
+    flip: bool | Literal["auto"] = True
+    """mirror every other picture (BLIP does); `auto` leaves those alone whose text has one of the words of
+    `directions`"""
+    directions: tuple[str, ...] = DIRECTIONS
+    """words that `flip: auto` looks for, in any case; a `*` stands for any letters, e.g. `recht*` for German
+    or `*左*` for a language that has no spaces"""
+    draft: bool = True
+    """decode a JPEG at half, a quarter or an eighth of its size where the crop still has more pixels than the
+    result; it is faster, and differs by one or two of 255 in the mean"""
     randaugment: RandAugment = BLIP_RANDAUGMENT
     """BLIP's ten operations; BLIP §4.1 uses 2 of them at magnitude 5"""
     color_jitter: ColorJitter = NO_COLOR_JITTER
@@ -76,6 +87,8 @@ class BlipTrainConfig:
                 yield name, f"must be two numbers with 0 < low <= high, not ({low:g}, {high:g})"
         if min(self.std) <= 0:
             yield "std", "must be above 0"
+        if not self.directions or not all(word.strip("*") for word in self.directions):
+            yield "directions", "needs words; to mirror all pictures, write flip: true"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +119,16 @@ class BlipCaptionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
-    """Which pictures are quarantined, judged by their size before their pixels are decoded."""
+    """Which pictures are quarantined, judged by their size before they are decoded, and which texts."""
 
     min_edge: Annotated[int, Range(1, None)] = 8
     """least number of pixels of the shorter edge (BLIP drops web pictures below 256)"""
     max_aspect: Annotated[float, Range(1, None)] = 20.0
     """greatest ratio of the longer to the shorter edge"""
     max_pixels: Annotated[int, Range(1, None)] = 64_000_000
-    """greatest number of pixels, against decompression bombs"""
+    """greatest number of pixels, against decompression bombs; Pillow refuses more than 178 million anyway"""
+    max_text_length: Annotated[int, Range(1, None)] = 10_000
+    """greatest number of characters of a text"""
 
 
 DEFAULT_LIMITS = ImageLimits()

@@ -8,17 +8,17 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from mmtk.data.configs import RandAugment
 from mmtk.data.draws import Draws
+from mmtk.data.warp import rotation, shift, warp
 
-FILL = (128, 128, 128)
 MAX_MAGNITUDE = 10
 Operation = Callable[[Image.Image, float, float], Image.Image]
 
 
 def augment(image: Image.Image, config: RandAugment, draws: Draws) -> Image.Image:
     """Apply ``config.operations`` operations, drawn with replacement, each with ``config.probability``."""
-    names = list(OPERATIONS)
+    operations = list((CORRECTED if config.corrected else OPERATIONS).values())
     for _ in range(config.operations):
-        operation = OPERATIONS[names[draws.below(len(names))]]
+        operation = operations[draws.below(len(operations))]
         sign = 1.0 if draws.chance(0.5) else -1.0
         if draws.chance(config.probability):
             image = operation(image, config.magnitude / MAX_MAGNITUDE, sign)
@@ -38,31 +38,28 @@ def _enhance(enhancer: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operat
     return apply
 
 
+def _enhance_either_way(enhancer: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
+    return lambda image, strength, sign: enhancer(image).enhance(1 + sign * 0.9 * strength)
+
+
 def _rotate(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    return image.rotate(sign * 30 * strength, Image.Resampling.BILINEAR, fillcolor=FILL)
+    return warp(image, rotation(image.size, sign * 30 * strength))
 
 
 def _shear_x(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    return _affine(image, (1, sign * 0.3 * strength, 0, 0, 1, 0))
+    return warp(image, (1, sign * 0.3 * strength, 0, 0, 1, 0))
 
 
 def _shear_y(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    return _affine(image, (1, 0, 0, sign * 0.3 * strength, 1, 0))
+    return warp(image, (1, 0, 0, sign * 0.3 * strength, 1, 0))
 
 
 def _translate_x(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    return _affine(image, (1, 0, sign * 10 * strength, 0, 1, 0))
+    return shift(image, round(-sign * 10 * strength), 0)
 
 
 def _translate_y(image: Image.Image, strength: float, sign: float) -> Image.Image:
-    return _affine(image, (1, 0, 0, 0, 1, sign * 10 * strength))
-
-
-def _affine(image: Image.Image, coefficients: tuple[float, ...]) -> Image.Image:
-    """Fill each pixel (x, y) from (a x + b y + c, d x + e y + f)."""
-    return image.transform(
-        image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=FILL
-    )
+    return shift(image, 0, round(-sign * 10 * strength))
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -76,4 +73,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "translate_x": _translate_x,
     "translate_y": _translate_y,
     "rotate": _rotate,
+}
+
+# BLIP's factor for an enhancement, 0.1 + 0.18 * magnitude, is exactly 1 at its own magnitude 5. torchvision's
+# RandAugment goes as far from 1 as the magnitude says, in either direction.
+CORRECTED: Mapping[str, Operation] = {
+    **OPERATIONS,
+    "brightness": _enhance_either_way(ImageEnhance.Brightness),
+    "sharpness": _enhance_either_way(ImageEnhance.Sharpness),
 }

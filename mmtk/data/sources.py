@@ -16,6 +16,7 @@ from mmtk.data.positions import Position
 from mmtk.data.quarantine import Refusals
 from mmtk.data.shuffled_stream import Drawn, ShuffledStream
 from mmtk.errors import DataError, SampleError
+from mmtk.printable import printable
 from mmtk.types import Quarantined, stable_hash
 
 CHUNK = 8  # samples that a worker takes at once: threads hand over costs more than small pictures do
@@ -158,4 +159,5 @@ def first_reason(quarantined: Sequence[Quarantined]) -> str:
     """Say how many samples were quarantined and what the first one's reason is; nothing if there are none."""
     if not quarantined:
         return ""
-    return f" ({len(quarantined)} quarantined, the first: {quarantined[0].key}: {quarantined[0].reason})"
+    first = printable(f"{quarantined[0].key}: {quarantined[0].reason}")
+    return f" ({len(quarantined)} quarantined, the first: {first})"

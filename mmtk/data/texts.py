@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from mmtk.errors import DataError
 
+# Far more than a caption's words can have: what is behind is cut off before any work is done on it.
+LONGEST = 10_000
 # BLIP data/utils.py turns these into spaces in captions.
 PUNCTUATION = re.compile(r"""[.!"()*#:;~]""")
 
@@ -25,6 +27,12 @@ def check_unicode(*texts: str) -> None:
             raise DataError(f"text is not Unicode: half a surrogate pair in {text[:60]!r}") from error
 
 
+def word_pattern(words: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds one of the words in a text, in any case; ``*`` in a word stands for any letters."""
+    choices = (r"\w*".join(re.escape(part) for part in word.split("*")) for word in words)
+    return re.compile(rf"\b(?:{'|'.join(choices)})\b", re.IGNORECASE)
+
+
 class BlipCaption:
     """BLIP's caption cleaning: lower case; ``. ! " ( ) * # : ; ~`` and white space become single spaces."""
 
@@ -34,7 +42,7 @@ class BlipCaption:
 
     def __call__(self, text: str) -> str:
         """Return the prompt and the first ``max_words`` words. Raises DataError when no word is left."""
-        words = PUNCTUATION.sub(" ", text.lower()).split()[: self.max_words]
+        words = PUNCTUATION.sub(" ", text[:LONGEST].lower()).split()[: self.max_words]
         if not words:
             raise DataError(
                 "empty text" if not text.strip() else f"empty text: nothing is left of {text[:60]!r}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -16,28 +17,48 @@ from mmtk.data.configs import (
     BLIP_RANDAUGMENT,
     CLIP_MEAN,
     CLIP_STD,
+    DIRECTIONS,
     NO_COLOR_JITTER,
     ColorJitter,
     RandAugment,
 )
 from mmtk.data.draws import Draws
+from mmtk.data.pixels import pixel_view
 from mmtk.data.randaugment import augment
+from mmtk.data.resize import Box, resized
+from mmtk.data.texts import word_pattern
+from mmtk.kinds import Picture
 
 CROP_ATTEMPTS = 10
+REDUCTIONS = (8, 4, 2)
 
 
 class Normalize:
     """RGB picture to ``(3, H, W)`` float32, ``(value / 255 - mean) / std`` per channel."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.factor = (1 / (255 * np.asarray(std, dtype=np.float64))).astype(np.float32).reshape(3, 1, 1)
-        self.shift = (-np.asarray(mean) / np.asarray(std)).astype(np.float32).reshape(3, 1, 1)
+        self.factors = (1 / (255 * np.asarray(std, dtype=np.float64))).astype(np.float32)
+        self.shifts = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)
 
     def __call__(self, image: Image.Image) -> Tensor:
-        pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
-        pixels *= self.factor
-        pixels += self.shift
-        return torch.from_numpy(pixels)
+        pixels = pixel_view(image)
+        result = np.empty((3, *pixels.shape[:2]), dtype=np.float32)
+        # Channel by channel, the whole is read and written once.
+        for channel, (factor, shift) in enumerate(zip(self.factors, self.shifts, strict=True)):
+            np.multiply(pixels[..., channel], factor, out=result[channel])
+            result[channel] += shift
+        return torch.from_numpy(result)
+
+
+class DecodedPicture:
+    """A picture that is decoded already."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        self.size = image.size
+
+    def decode(self, reduction: int = 1) -> Image.Image:  # noqa: ARG002 (there is nothing to save)
+        return self._image
 
 
 class BlipTest:
@@ -65,7 +86,9 @@ class BlipTrain:
         size: int = 224,
         scale: tuple[float, float] = (0.2, 1.0),
         ratio: tuple[float, float] = (0.75, 4 / 3),
-        flip: bool = True,
+        flip: bool | Literal["auto"] = True,
+        directions: Sequence[str] = DIRECTIONS,
+        draft: bool = True,
         randaugment: RandAugment = BLIP_RANDAUGMENT,
         color_jitter: ColorJitter = NO_COLOR_JITTER,
         grayscale_probability: float = 0.0,
@@ -77,21 +100,38 @@ class BlipTrain:
         self.size = size
         self.scale = scale
         self.ratio = ratio
-        self.flip = flip
+        self.flip = bool(flip)
+        self.draft = draft
         self.randaugment = randaugment
         self.color_jitter = color_jitter
         self.grayscale_probability = grayscale_probability
         self.blur_probability = blur_probability
         self.background = background
         self.normalize = Normalize(mean, std)
+        self._directions = word_pattern(directions) if flip == "auto" else None
+
+    def for_text(self, text: str) -> Self:
+        """Return this transform, or one that doesn't mirror when the text says where left and right are."""
+        if self._directions is None or not self._directions.search(text):
+            return self
+        unmirrored = copy.copy(self)
+        unmirrored.flip = False
+        return unmirrored
 
     def __call__(self, image: Image.Image, generator: torch.Generator) -> Tensor:
         """Return ``(3, size, size)`` float32."""
-        return self.normalize(self.augment(image, Draws(generator)))
+        return self.from_encoded(DecodedPicture(image), generator)
 
-    def augment(self, image: Image.Image, draws: Draws) -> Image.Image:
+    def from_encoded(self, picture: Picture, generator: torch.Generator) -> Tensor:
+        """Likewise, from a picture that isn't decoded yet. Raises DataError when that fails."""
+        return self.normalize(self.augment(picture, Draws(generator)))
+
+    def augment(self, picture: Picture, draws: Draws) -> Image.Image:
         """Return the augmented picture, ``size`` x ``size``."""
-        image = self._crop(image, draws)
+        return self.distort(self.crop(picture, draws), draws)
+
+    def distort(self, image: Image.Image, draws: Draws) -> Image.Image:
+        """Do with a crop what comes after cropping."""
         if self.flip and draws.chance(0.5):
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         image = augment(image, self.randaugment, draws)
@@ -102,12 +142,19 @@ class BlipTrain:
             image = image.filter(ImageFilter.GaussianBlur(draws.between(0.001, 0.015) * self.size))
         return image
 
-    def _crop(self, image: Image.Image, draws: Draws) -> Image.Image:
+    def crop(self, picture: Picture, draws: Draws) -> Image.Image:
         """Cut a random box out of the picture or, where the box is larger, put the picture into it."""
-        width, height = self._box(image.size, draws)
-        left = draws.between(0, image.width - width)
-        top = draws.between(0, image.height - height)
-        inside = (max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height))
+        edges = self._box(picture.size, draws)
+        # As torchvision's RandomResizedCrop, boxes have whole pixels.
+        width, height = (max(round(edge), 1) for edge in edges)
+        left = _whole(draws, picture.size[0] - width)
+        top = _whole(draws, picture.size[1] - height)
+        inside = (
+            max(left, 0),
+            max(top, 0),
+            min(left + width, picture.size[0]),
+            min(top + height, picture.size[1]),
+        )
         across, down = self.size / width, self.size / height
         target = (
             round((inside[0] - left) * across),
@@ -115,13 +162,23 @@ class BlipTrain:
             round((inside[2] - left) * across),
             round((inside[3] - top) * down),
         )
-        size = (max(target[2] - target[0], 1), max(target[3] - target[1], 1))
-        part = image.resize(size, Image.Resampling.BICUBIC, box=inside)
-        if size == (self.size, self.size):
+        part = self._cut(picture, inside, (max(target[2] - target[0], 1), max(target[3] - target[1], 1)))
+        if part.size == (self.size, self.size):
             return part
         canvas = Image.new("RGB", (self.size, self.size), self._background(draws))
         canvas.paste(part, target[:2])
         return canvas
+
+    def _cut(self, picture: Picture, box: Box, size: tuple[int, int]) -> Image.Image:
+        """Resize what lies within the box, of a picture decoded no larger than that takes."""
+        edges = box[2] - box[0], box[3] - box[1]
+        fits = (r for r in REDUCTIONS if edges[0] >= r * size[0] and edges[1] >= r * size[1])
+        reduction = next(fits, 1)
+        image = picture.decode(reduction if self.draft else 1)
+        # Whole pixels of the reduced picture, also when it isn't reduced, so that both show the same.
+        unit = reduction if image.size == picture.size else 1
+        left, top, right, bottom = (edge // reduction * unit for edge in box)
+        return resized(image, (left, top, right, bottom), size)
 
     def _box(self, size: tuple[int, int], draws: Draws) -> tuple[float, float]:
         """Draw a box's width and height. One that is to lie within the picture is drawn until it does."""
@@ -141,3 +198,8 @@ class BlipTrain:
         if self.background == "white":
             return (255, 255, 255)
         return (draws.below(256), draws.below(256), draws.below(256))
+
+
+def _whole(draws: Draws, room: int) -> int:
+    """Draw a whole number from 0 to ``room``, which may be negative, evenly."""
+    return draws.below(room + 1) if room >= 0 else -draws.below(1 - room)

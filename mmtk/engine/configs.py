@@ -46,6 +46,9 @@ class AdamWConfig:
 
     lr: Annotated[float, Range(0, None, low_open=True)] = 3e-4
     """the peak learning rate, which the schedule scales; BLIP pre-trains ViT-B with 3e-4"""
+    implementation: Literal["auto", "fused", "foreach", "plain"] = "auto"
+    """one kernel for all parameters, one for each operation on all of them, or parameter by parameter; `auto`
+    is fused where the device has it"""
     betas: tuple[float, float] = (0.9, 0.999)
     """decay rates of the two moments"""
     eps: Annotated[float, Range(0, None, low_open=True)] = 1e-8
@@ -155,6 +158,16 @@ SAVING = SavingConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfileConfig:
+    """Which steps `torch.profiler` traces: the first ones that a stage does after a warm-up."""
+
+    steps: Annotated[int, Range(1, None)] = 5
+    """steps in the trace"""
+    warmup: Annotated[int, Range(1, None)] = 2
+    """steps before them, which are slower: the first allocates memory and, with `compile`, compiles"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SingleConfig:
     """One process that holds everything."""
 
@@ -234,6 +247,10 @@ class TrainConfig:
     """recompute activations in the backward pass: about a third more work for far less memory"""
     precision: PrecisionConfig = FLOAT32
     """what the forward pass computes in"""
+    compile: bool = False
+    """compile the model's layers by `torch.compile`, which takes a minute or more at the start"""
+    profile: ProfileConfig | None = None
+    """trace a few steps by `torch.profiler` to trace.json.gz, for Perfetto or Chrome; rank 0's"""
     max_nonfinite: Annotated[int, Range(0, None)] = 5
     """steps in a row whose loss or gradient is not finite: each is skipped, counted, and its samples are
     noted in nonfinite.jsonl; one more ends the run"""

@@ -18,6 +18,8 @@ from mmtk.engine.nonfinite import NonFiniteLog
 from mmtk.engine.prior_warning import PriorWatch
 from mmtk.engine.progress import Display, display
 from mmtk.engine.saved_states import Progress, SavedStates
+from mmtk.engine.step_clock import StepClock, section
+from mmtk.engine.step_trace import StepTrace
 from mmtk.engine.trainer import NonFiniteStepError, Trainer, chance_losses
 from mmtk.kinds import Logger
 from mmtk.stages.context import StageContext
@@ -32,6 +34,7 @@ class Job:
     Attributes:
         window: figures since the last logged line.
         since_save: figures since the last saved state.
+        clock: where the time goes.
     """
 
     trainer: Trainer
@@ -42,6 +45,7 @@ class Job:
     context: StageContext
     window: Window = field(default_factory=Window)
     since_save: Window = field(default_factory=Window)
+    clock: StepClock = field(default_factory=StepClock)
 
     def go_on_from(self, saved: Progress) -> None:
         """Take over what a state holds beside tensors."""
@@ -49,6 +53,7 @@ class Job:
             self.data.quarantine.add(entry)
         self.data.load_state(saved.streams)
         self.window.load(saved.window)
+        self.clock.load(saved.timing)
         self.trainer.loss_scale.load(saved.loss_scale)
         self.nonfinite.load(*saved.nonfinite, step=saved.step)
 
@@ -70,6 +75,7 @@ class Job:
                 global_batch=self.data.global_batch,
                 streams=gather_objects(self.data.state()),
                 window=self.window.state(),
+                timing=self.clock.state(),
                 loss_scale=self.trainer.loss_scale.state(),
                 nonfinite=(self.nonfinite.in_a_row, self.nonfinite.total),
                 quarantined=tuple(self.quarantined()),
@@ -92,29 +98,42 @@ def run_steps(job: Job, start: int, loggers: list[Logger]) -> None:
     trainer, context = job.trainer, job.context
     watch = PriorWatch(chance_losses(trainer.learner.heads), trainer.course.steps_per_epoch)
     total = trainer.course.total_steps
-    with deferred_stop() as stop, display(context.name, total, start, context.say) as shown:
+    with (
+        deferred_stop() as stop,
+        display(context.name, total, start, context.say) as shown,
+        job.clock,
+        StepTrace(job.config.profile, context.folder, job.clock, shown.say) as trace,
+    ):
         for step, batches, waited in _batches(job, start):
             done = step + 1
-            if (figures := _step(job, batches, step, shown)) is not None:
-                job.window.add(figures, sum(map(len, batches)), waited)
-                job.since_save.add(figures, sum(map(len, batches)), waited)
-                shown.update(done, figures | {"quarantined": float(len(job.data.quarantine))})
-                _warn(watch, figures, shown)
-            if done % job.config.log_every == 0 or done == total:
-                _log(job, done, loggers)
+            figures = _step(job, batches, step, shown)
+            with section("logging"):
+                if figures is not None:
+                    job.window.add(figures, sum(map(len, batches)), waited)
+                    job.since_save.add(figures, sum(map(len, batches)), waited)
+                    shown.update(done, figures | _counts(job))
+                    _warn(watch, figures, shown)
+                if done % job.config.log_every == 0 or done == total:
+                    _log(job, done, loggers)
+            job.clock.step()
+            trace.step()
             stopped = _any_rank_stops(stop, context.device)
             if stopped or job.saves_after(done):
-                job.save(done)
+                with section("saving"):
+                    job.save(done)
             if stopped:
                 job.states.wait()
                 raise Interrupted(stopped, saved=True)
-        job.states.wait()
+        with section("saving"):
+            job.states.wait()
 
 
 def _step(job: Job, batches: list[Batch], step: int, shown: Display) -> dict[str, float] | None:
     """Do one step; None where it was skipped."""
+    with section("copy to device"):
+        placed = [batch.to(job.context.device) for batch in batches]
     try:
-        figures = job.trainer.step([batch.to(job.context.device) for batch in batches], step)
+        figures = job.trainer.step(placed, step)
     except NonFiniteStepError as skipped:
         shown.say(job.nonfinite.add(step, skipped))
         return None
@@ -129,12 +148,20 @@ def _log(job: Job, step: int, loggers: list[Logger]) -> None:
     course = job.trainer.course
     means = job.window.close() | {"epoch": course.scheduled(step) / course.steps_per_epoch}
     means["lr"] = job.trainer.optimizer.param_groups[0]["lr"]
-    if job.nonfinite.total:
-        means["skipped_steps"] = float(job.nonfinite.total)
-    if len(job.data.quarantine):
-        means["quarantined"] = float(len(job.data.quarantine))
     for logger in loggers:
-        logger.log(step, means)
+        logger.log(step, means | _counts(job))
+
+
+def _counts(job: Job) -> dict[str, float]:
+    """What the stage has counted up to now, where there is any of it, and float16's factor on the loss."""
+    scale = job.trainer.loss_scale
+    counts = {
+        "skipped_steps": job.nonfinite.total,
+        "quarantined": len(job.data.quarantine),
+        "overflows": scale.overflows,
+    }
+    found = {name: float(count) for name, count in counts.items() if count}
+    return found | ({"loss_scale": scale.value} if scale.enabled else {})
 
 
 def _any_rank_stops(stop: StopRequest, device: str) -> int | None:
@@ -163,9 +190,14 @@ def _batches(job: Job, start: int) -> Iterator[tuple[int, list[Batch], float]]:
         data = job.data.epoch(*course.place(step))
         with contextlib.closing(data) as batches:  # type: ignore[type-var]
             asked = time.perf_counter()
-            while gathered := list(itertools.islice(batches, course.accumulate)):
+            while gathered := _take(batches, course.accumulate):
                 yield step, gathered, time.perf_counter() - asked
                 step += 1
                 if step == course.total_steps:
                     return
                 asked = time.perf_counter()
+
+
+def _take(batches: Iterator[Batch], count: int) -> list[Batch]:
+    with section("data wait"):
+        return list(itertools.islice(batches, count))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmtk.engine.configs import PrecisionConfig
 from mmtk.engine.learner import Learner
+from mmtk.engine.step_clock import section
 from mmtk.types import HeadOutput
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,8 +38,9 @@ class Objective(nn.Module):
         """
         device = context.batch.image_ids.device.type
         with torch.autocast(device, self._dtype, enabled=self._dtype is not None):
-            outputs: dict[str, HeadOutput] = {
-                name: head(context) for name, head in self.learner.heads.items()
-            }
+            outputs: dict[str, HeadOutput] = {}
+            for name, head in self.learner.heads.items():
+                with section(f"forward/{name}"):
+                    outputs[name] = head(context)
         losses = [share[name] * output.loss.float() for name, output in outputs.items()]
         return torch.stack(losses).sum(), outputs

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mmtk.printable import printable_lines
+
 _LINE_SECONDS = 15.0
 
 
@@ -56,6 +58,8 @@ def describe(figures: Mapping[str, float]) -> str:
         parts.append(f"{figures['samples_per_second']:.0f} samples/s")
     if figures.get("data_wait", 0.0) >= 0.05:
         parts.append(f"{figures['data_wait']:.0%} waiting for data")
+    if figures.get("overflows"):
+        parts.append(f"{figures['overflows']:.0f} overflows")
     if figures.get("quarantined"):
         parts.append(f"{figures['quarantined']:.0f} quarantined")
     return ", ".join(parts)
@@ -66,10 +70,10 @@ class LiveDisplay:
 
     def __init__(self, title: str, total_steps: int, start_step: int, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -89,7 +93,8 @@ class LiveDisplay:
         self._progress.update(self._task, completed=step, figures=describe(figures))
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        console = self._progress.console
+        console.print(printable_lines(text), markup=False, emoji=False, highlight=False)
 
 
 class LineDisplay:

@@ -52,6 +52,7 @@ class Progress:
         global_batch: samples of a batch on all ranks together.
         streams: for each rank, where its streams stand.
         window: figures collected since the last logged line.
+        timing: state of ``StepClock``.
         loss_scale: state of ``LossScale``.
         nonfinite: steps in a row, up to this one, that were not finite; and all of them.
         quarantined: samples that could not be used, on any rank.
@@ -66,6 +67,7 @@ class Progress:
     global_batch: int = 0
     streams: list[dict[str, Any]] = field(default_factory=list)
     window: dict[str, Any] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
     loss_scale: list[float] = field(default_factory=lambda: [1.0, 0, 0])
     nonfinite: tuple[int, int] = (0, 0)
     quarantined: tuple[Quarantined, ...] = ()

@@ -13,6 +13,7 @@ from mmtk.data.pipeline import TrainingData
 from mmtk.distributed.collectives import rank, world_size
 from mmtk.distributed.spread import Spread, Workload, whole_tensors
 from mmtk.engine.checkpoint import LearnerNodes, save_learner
+from mmtk.engine.compiling import compile_layers
 from mmtk.engine.configs import PrecisionConfig, TrainConfig
 from mmtk.engine.initialise import CheckpointWeights, take_over
 from mmtk.engine.learner import Learner
@@ -22,6 +23,8 @@ from mmtk.engine.nonfinite import NonFiniteLog
 from mmtk.engine.objective import Objective
 from mmtk.engine.position import Course, Origin
 from mmtk.engine.saved_states import Progress, SavedStates
+from mmtk.engine.step_clock import StepClock, stamps_for
+from mmtk.engine.timing import table, write_timing
 from mmtk.engine.trainer import Trainer
 from mmtk.errors import StageError
 from mmtk.kinds import Logger, WeightSource
@@ -29,6 +32,7 @@ from mmtk.stages.context import StageContext
 from mmtk.types import ComponentNode, stable_hash
 
 BEST = "best"
+_QUARANTINE_OF_RANK = ".quarantine-{}.jsonl"
 
 
 class TrainStage:
@@ -52,7 +56,8 @@ class TrainStage:
             DataError: a source can't be opened.
             Interrupted: a signal came; the state is saved.
         """
-        data = TrainingData(self._config.data, seed=context.seed, rank=rank(), world=world_size())
+        pin = context.device.startswith("cuda")
+        data = TrainingData(self._config.data, seed=context.seed, rank=rank(), world=world_size(), pin=pin)
         spread, momentum = self._spread(context)
         states = SavedStates(context.folder / "resume", spread, self._config.saving, context.say)
         saved = states.load()
@@ -65,14 +70,17 @@ class TrainStage:
             NonFiniteLog(context.folder, self._config.max_nonfinite),
             self._config,
             context,
+            clock=StepClock(stamps_for(context.device)),
         )
         context.say(_plan(job))
         if saved is not None:
             context.say(_resumed(saved, job))
             job.go_on_from(saved)
+        data.quarantine.follow(self._quarantine(context))
         start = saved.step if saved is not None else 0
         with _loggers(self._config.loggers, context, start) as loggers:
             run_steps(job, start, loggers)
+        _tell_timing(job)
         self._finish(job)
 
     def _finish(self, job: Job) -> None:
@@ -92,9 +100,16 @@ class TrainStage:
         save_learner(whole, nodes, outputs["checkpoint"])
         job.data.quarantine.add_all(quarantined)
         job.data.quarantine.write(outputs["quarantine"])
+        for other in context.folder.glob(_QUARANTINE_OF_RANK.format("*")):
+            other.unlink()
         job.states.clear()
         if quarantined:
             context.say(f"{len(quarantined)} samples quarantined, see {outputs['quarantine'].name}")
+
+    def _quarantine(self, context: StageContext) -> Path:
+        """Where this rank notes at once what it can't use; at the end the first rank's file has all of it."""
+        name = _QUARANTINE_OF_RANK.format(rank()) if rank() else self._config.OUTPUTS["quarantine"].path
+        return context.folder / name
 
     def _spread(self, context: StageContext) -> tuple[Spread, Any]:
         """Build the learner and its momentum encoder and put them in their place."""
@@ -108,11 +123,15 @@ class TrainStage:
         learner.train()
         momentum: Any = None if config.momentum is None else config.momentum.build(model=model)
         layers = list(model.stacked_layers()) if hasattr(model, "stacked_layers") else []
+        device = torch.device(context.device)
+        if config.compile:
+            if not layers:
+                raise StageError("compile: this model doesn't name its layers")
+            compile_layers(layers, device)
         if config.activation_checkpointing is not None:
             if not layers:
                 raise StageError("activation_checkpointing: this model doesn't name its layers")
             config.activation_checkpointing.build()(layers)
-        device = torch.device(context.device)
         _set_tf32(config.precision)
         workload = Workload(
             Objective(learner, config.precision), momentum, layers, config.optimizer.build(), device
@@ -184,15 +203,25 @@ def _resumed(saved: Progress, job: Job) -> str:
     if saved.ranks == world_size():
         return line
     return (
-        f"{line}, on {_ranks(world_size())} instead of {saved.ranks}: a batch is now {job.data.global_batch} "
-        "samples "
-        f"instead of {saved.global_batch}, an epoch {course.steps_per_epoch} steps; the rate follows the "
-        "epochs, no sample comes twice or is left out, and dropout and negatives are drawn otherwise"
+        f"{line}, on {_ranks(world_size())} instead of {saved.ranks}: a batch is now "
+        f"{job.data.global_batch} samples instead of {saved.global_batch}, an epoch "
+        f"{course.steps_per_epoch} steps; the rate follows the epochs, no sample comes twice or is left out, "
+        "and dropout and negatives are drawn otherwise"
     )
 
 
 def _ranks(count: int) -> str:
     return f"{count} rank" if count == 1 else f"{count} ranks"
+
+
+def _tell_timing(job: Job) -> None:
+    """Say where rank 0's time went, and write it down."""
+    if rank() > 0:
+        return
+    timing = job.clock.finish()
+    write_timing(job.context.folder, timing)
+    for line in table(timing):
+        job.context.say(line)
 
 
 @contextlib.contextmanager

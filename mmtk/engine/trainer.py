@@ -17,8 +17,10 @@ from mmtk.distributed.collectives import gather_objects, local_part, mean_over_r
 from mmtk.distributed.spread import Spread, average
 from mmtk.engine.loss_scale import LossScale
 from mmtk.engine.position import Course
+from mmtk.engine.step_clock import section
 from mmtk.errors import StageError
 from mmtk.kinds import Schedule
+from mmtk.printable import printable
 from mmtk.types import Batch, HeadOutput, StepState, stable_hash
 
 
@@ -99,19 +101,23 @@ class Trainer:
             for part, batch in enumerate(batches)
         ]
         figures = self._backward(contexts)
-        norm = self._gradient_norm()
+        with section("gradient norm, clipping"):
+            norm = self._gradient_norm()
         figures |= {"gradient_norm": norm} | self._overflow_figures()
         keys = [key for batch in batches for key in batch.keys]
         if not self._may_step(figures, norm, keys, step):
             self.optimizer.zero_grad(set_to_none=True)
             return figures | {"lr": self.optimizer.param_groups[0]["lr"]}
-        self._clip(norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)  # now, so that the next forward pass has the memory
+        with section("gradient norm, clipping"):
+            self._clip(norm)
+        with section("optimizer"):
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)  # now, so that the next forward pass has the memory
         if self._statistics and world_size() > 1:
             average(self._statistics)  # batch norm's: each rank has seen its own batches
         if self.momentum is not None:
-            self.momentum.after_step(contexts)
+            with section("momentum"):
+                self.momentum.after_step(contexts)
         return figures | {"lr": self.optimizer.param_groups[0]["lr"]}
 
     def _state(self, step: int) -> StepState:
@@ -129,7 +135,8 @@ class Trainer:
             with nullcontext() if last else self.spread.accumulating():
                 for name, value in self._accumulate(context, share).items():
                     figures[name] += value
-        self.spread.finish_backward()
+        with section("backward"):
+            self.spread.finish_backward()
         return dict(figures)
 
     def _begin(self, state: StepState) -> None:
@@ -140,7 +147,8 @@ class Trainer:
         np.random.seed(seed % 2**32)
         for part in self._parts():
             if hasattr(part, "before_step"):
-                part.before_step(state)
+                with section("momentum") if part is self.momentum else nullcontext():
+                    part.before_step(state)
         course = self.course
         scheduled, last = (course.scheduled(step) for step in (state.step, course.total_steps))
         factor = self._schedule(scheduled, course.steps_per_epoch, last)
@@ -163,7 +171,8 @@ class Trainer:
         """Add a batch's gradients and return its part in the figures."""
         loss, outputs = self.spread.objective(context, share)
         figures = _figures(loss, outputs, share)
-        (loss * self.loss_scale.value if self.loss_scale.enabled else loss).backward()
+        with section("backward"):
+            (loss * self.loss_scale.value if self.loss_scale.enabled else loss).backward()
         if hasattr(context, "release"):
             context.release()
         return figures
@@ -222,7 +231,7 @@ _HINT = "The step was not taken. A lower learning rate, a longer warm-up or clip
 
 def _named(keys: Sequence[str]) -> str:
     more = f", … ({len(keys)} in all)" if len(keys) > 8 else ""
-    return f"The batch: {', '.join(keys[:8])}{more}"
+    return f"The batch: {', '.join(map(printable, keys[:8]))}{more}"
 
 
 def _is_finite(value: float) -> bool:

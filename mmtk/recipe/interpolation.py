@@ -9,6 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mmtk.errors import RecipeError
+from mmtk.recipe.growth import MOST_VALUES, refuse_growth
 from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Patched, at, is_reference, mark, merge, plain
 from mmtk.recipe.problems import Problem, join
 
@@ -17,9 +19,13 @@ DEEPEST = 30
 
 
 def resolve(root: Marked, problems: list[Problem]) -> Marked:
-    """Resolve every interpolation in ``root`` with OmegaConf; what can't be resolved becomes BROKEN."""
+    """Resolve every interpolation in ``root`` with OmegaConf; what can't be resolved becomes BROKEN.
+
+    Raises RecipeError where references would make far more of a recipe than it can be.
+    """
     root = _Patches(root, problems).apply(root, "")
     root = _check_syntax(root, "", problems)
+    refuse_growth(root)
     config = OmegaConf.create(plain(root))
     return _Resolver(root, config, problems).resolve(root, config, "", ())
 
@@ -30,11 +36,15 @@ class _Patches:
     def __init__(self, root: Marked, problems: list[Problem]) -> None:
         self.root = root
         self.problems = problems
+        self.followed = 0
 
     def apply(self, node: Marked, path: str, depth: int = 0) -> Marked:
         """Replace the changed references in ``node``; ``depth`` of them have been entered before."""
         value = node.value
         if isinstance(value, Patched):
+            self.followed += 1
+            if self.followed > MOST_VALUES:
+                raise RecipeError(f"{node.place}: more than {MOST_VALUES:,} changed references")
             base = self.target(value.reference, path, depth)
             if base.value is BROKEN:
                 return base

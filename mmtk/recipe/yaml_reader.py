@@ -9,6 +9,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mmtk.errors import RecipeError
+from mmtk.recipe.growth import MOST_VALUES
 from mmtk.recipe.marks import BROKEN, Marked, Place
 from mmtk.recipe.problems import Problem, join
 
@@ -40,10 +41,11 @@ def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | N
         origin: one place for everything in it; None takes lines and columns.
 
     Raises:
-        RecipeError: it is no YAML.
+        RecipeError: it is no YAML, or its aliases make far more of it than a recipe.
     """
     try:
         node = yaml.compose(text, _Loader)
+        large = node and _largest(node, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = origin or (Place(source, mark.line + 1, mark.column + 1) if mark else Place(source))
@@ -54,7 +56,27 @@ def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | N
         raise RecipeError(f"{origin or source}: not valid YAML: nested too deeply") from None
     if node is None:
         return Marked(None, origin or Place(source))
-    return _Reader(source, origin, problems).read(node, "", ())
+    reader = _Reader(source, origin, problems)
+    if large:
+        raise RecipeError(f"{reader.place(large)}: more than {MOST_VALUES:,} values, its aliases followed")
+    return reader.read(node, "", ())
+
+
+def _largest(node: Node, sizes: dict[int, int]) -> Node | None:
+    """Return the innermost part with too many values, its aliases followed; None if there is none.
+
+    Args:
+        sizes: values of the parts that were counted before, by ``id``; a part within itself counts once.
+    """
+    sizes[id(node)] = 1
+    if isinstance(node, ScalarNode):
+        return None
+    parts = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
+    for part in parts:
+        if id(part) not in sizes and (found := _largest(part, sizes)):
+            return found
+        sizes[id(node)] += sizes[id(part)]
+    return node if sizes[id(node)] > MOST_VALUES else None
 
 
 class _Reader:

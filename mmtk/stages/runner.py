@@ -17,6 +17,7 @@ import yaml
 
 from mmtk.distributed.group import Ranks, process_group
 from mmtk.errors import MmtkError, StageError
+from mmtk.printable import printable_lines
 from mmtk.recipe.build import blueprint, to_plain
 from mmtk.recipe.fingerprint import file_identities, fingerprint, plugin_versions
 from mmtk.stages.context import StageContext
@@ -116,10 +117,16 @@ class Run:
         self.started = time.monotonic()
 
     def heading(self, text: str) -> None:
-        self.console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
+        self.show(text, style="bold")
 
     def say(self, text: str) -> None:
-        self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+        self.show(f"  {text}")
+
+    def show(self, text: str, style: str | None = None) -> None:
+        """Print a message as it is, but for what in it would act on the terminal."""
+        self.console.print(
+            printable_lines(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
 
     def describe(self) -> None:
         """Write down what this run is: its recipe with every default filled in, and the packages here."""

@@ -54,7 +54,7 @@ class MlmHead(nn.Module):
         if len(logits) == 0:
             return HeadOutput(logits.sum(), {})
         words = context.text.ids[masked.chosen]
-        hard = F.one_hot(words, logits.shape[1]).to(logits.dtype)
+        hard = F.one_hot(words, logits.shape[1]).float()
         targets = soften(hard, self.teacher_logits(context, masked), self.alpha_at(context.state.epoch))
         accuracy = (logits.detach().argmax(1) == words).float().mean()
         return HeadOutput(self.weight * self.loss(logits, targets), {"accuracy": accuracy})

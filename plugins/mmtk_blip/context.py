@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmtk.api import Batch, Momentum, MomentumKeys, Similarities, StepState
 from mmtk.distributed.collectives import gather, gather_with_grad, own_first, row_counts
+from mmtk.engine.step_clock import section
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
 
 
@@ -40,42 +41,63 @@ class MedContext:
 
     @cached_property
     def image(self) -> ImageEncoding:
-        return self.model.encode_images(self.batch.images)
+        with section("forward/shared image encoder"):
+            return self.model.encode_images(self.batch.images)
 
     @cached_property
     def text(self) -> TextEncoding:
-        return self.model.encode_texts(self.batch.texts)
+        with section("forward/shared tokenizer"):
+            return self.model.encode_texts(self.batch.texts)
 
     @cached_property
     def momentum_keys(self) -> MomentumKeys | None:
-        return None if self.momentum is None else self.momentum.keys(self.batch, self.text)
+        if self.momentum is None:
+            return None
+        text = self.text
+        with section("forward/shared momentum encoder"):
+            return self.momentum.keys(self.batch, text)
 
     @cached_property
     def similarities(self) -> Similarities:
         """Logits of the online features against the momentum encoder's keys (ALBEF §3.2).
 
         The batch's keys come first, then those of the other ranks' batches, then the queue. Without a
-        momentum encoder the keys are the online features of all ranks.
+        momentum encoder the keys are the online features of all ranks. Logits are float32.
         """
-        temperature = self.model.temperature
         image, text, keys = self.image.features, self.text.features, self.momentum_keys
+        with section("forward/shared similarities"):
+            return self._similarities(image, text, keys)
+
+    def _similarities(self, image: Tensor, text: Tensor, keys: MomentumKeys | None) -> Similarities:
+        temperature = self.model.temperature
         matching = matching_pairs(self.batch, keys, same_text=self.model.same_text_matches)
         if keys is None:
             image_keys, text_keys = (of_all_ranks(features, gather_with_grad) for features in (image, text))
-            image_logits, text_logits = image @ text_keys.t(), text @ image_keys.t()
-            return Similarities(image_logits / temperature, text_logits / temperature, None, None, matching)
-        image_keys = torch.cat((of_all_ranks(keys.image_features), keys.queued_image_features)).t()
-        text_keys = torch.cat((of_all_ranks(keys.text_features), keys.queued_text_features)).t()
+            image_logits = similarity_logits(image, text_keys, temperature)
+            return Similarities(
+                image_logits, similarity_logits(text, image_keys, temperature), None, None, matching
+            )
+        image_keys = torch.cat((of_all_ranks(keys.image_features), keys.queued_image_features))
+        text_keys = torch.cat((of_all_ranks(keys.text_features), keys.queued_text_features))
         with torch.no_grad():
-            teacher_image_to_text = keys.image_features @ text_keys / temperature
-            teacher_text_to_image = keys.text_features @ image_keys / temperature
+            teacher_image_to_text = similarity_logits(keys.image_features, text_keys, temperature)
+            teacher_text_to_image = similarity_logits(keys.text_features, image_keys, temperature)
         return Similarities(
-            image @ text_keys / temperature,
-            text @ image_keys / temperature,
+            similarity_logits(image, text_keys, temperature),
+            similarity_logits(text, image_keys, temperature),
             teacher_image_to_text,
             teacher_text_to_image,
             matching,
         )
+
+
+def similarity_logits(features: Tensor, keys: Tensor, temperature: Tensor) -> Tensor:
+    """Features ``(B, E)`` and keys ``(K, E)`` to logits ``(B, K)``, their products over the temperature.
+
+    They are float32 also under autocast: at temperature 0.01 bfloat16 would round them by up to 0.25.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        return features.float() @ keys.float().t() / temperature
 
 
 def of_all_ranks(rows: Tensor, gather: Callable[[Tensor], Tensor] = gather) -> Tensor:

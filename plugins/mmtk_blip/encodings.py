@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmtk.engine.step_clock import section
 from mmtk_blip.attention import KeysValues
 from mmtk_blip.text_transformer import Side
 
@@ -58,7 +59,8 @@ class ImageEncoding:
         return SelectedImages(self, index)
 
     def _compute_keys_values(self, side: Side) -> list[KeysValues]:
-        return self.model.text_transformer.image_keys_values(self.embeds, side)
+        with section("forward/shared image keys and values"):
+            return self.model.text_transformer.image_keys_values(self.embeds, side)
 
 
 class SelectedImages(ImageEncoding):
@@ -105,7 +107,8 @@ class TextEncoding:
     @cached_property
     def states(self) -> Tensor:
         """``(T, L, D)``, by the text-only mode."""
-        return self.model.text_transformer.encode(self.ids, self.mask)
+        with section("forward/shared text encoder"):
+            return self.model.text_transformer.encode(self.ids, self.mask)
 
     @cached_property
     def features(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Losses over logits ``(R, K)``, each the mean over the rows."""
+"""Losses over logits ``(R, K)``, each the mean over the rows, in float32 whatever type the logits have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class SoftContrastive:
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits ``(R, K)`` and targets ``(R, K)`` that sum to one per row, to a scalar."""
-        return -(F.log_softmax(logits, dim=1) * targets).sum(1).mean()
+        return -(F.log_softmax(logits.float(), dim=1) * targets).sum(1).mean()
 
 
 class CrossEntropy:
@@ -19,7 +19,7 @@ class CrossEntropy:
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits ``(R, K)`` and targets ``(R,)`` int64, to a scalar."""
-        return F.cross_entropy(logits, targets)
+        return F.cross_entropy(logits.float(), targets)
 
 
 class LabelSmoothing:
@@ -30,4 +30,4 @@ class LabelSmoothing:
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits ``(R, K)`` and targets ``(R,)`` int64, to a scalar."""
-        return F.cross_entropy(logits, targets, label_smoothing=self.smoothing)
+        return F.cross_entropy(logits.float(), targets, label_smoothing=self.smoothing)

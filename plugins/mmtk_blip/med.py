@@ -135,5 +135,5 @@ class Med(nn.Module):
 
 
 def unit_features(projection: nn.Module, states: Tensor) -> Tensor:
-    """States ``(R, L, D)`` to projections of their first tokens, of unit norm: ``(R, E)``."""
-    return F.normalize(projection(states[:, 0]), dim=-1)
+    """States ``(R, L, D)`` to projections of their first tokens, of unit norm: ``(R, E)`` float32."""
+    return F.normalize(projection(states[:, 0]).float(), dim=-1)

@@ -52,4 +52,4 @@ class ItcHead(nn.Module):
 
 def soften(hard: Tensor, teacher: Tensor | None, alpha: float) -> Tensor:
     """Mix hard targets with the teacher's distribution (ALBEF eq. 6); without a teacher they stay hard."""
-    return hard if teacher is None else alpha * F.softmax(teacher, dim=1) + (1 - alpha) * hard
+    return hard if teacher is None else alpha * F.softmax(teacher.float(), dim=1) + (1 - alpha) * hard

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtk.api import HeadOutput, Loss, NegativeSampler
-from mmtk_blip.context import MedContext
+from mmtk_blip.context import MedContext, similarity_logits
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
 from mmtk_blip.ranks import AllRanks
 
@@ -79,10 +79,11 @@ class ItmHead(nn.Module):
         Gradients reach a negative image on the rank that it comes from.
         """
         model, count = context.model, len(context.batch)
+        temperature = model.temperature.detach()
         pairs = AllRanks(context.image, context.text, context.batch)
         drawn = self.negatives(
-            context.text.features.detach() @ pairs.image_features.t() / model.temperature.detach(),
-            context.image.features.detach() @ pairs.text_features.t() / model.temperature.detach(),
+            similarity_logits(context.text.features.detach(), pairs.image_features, temperature),
+            similarity_logits(context.image.features.detach(), pairs.text_features, temperature),
             pairs.matching(context.batch, same_text=model.same_text_matches),
             context.state.generator("itm/negatives"),
         )

@@ -57,6 +57,12 @@ def test_contradictions_are_found(changes: dict[str, typing.Any], field: str) ->
     assert problems[0][1].startswith("must be")
 
 
+@pytest.mark.parametrize("directions", [(), ("left", ""), ("*",)])
+def test_directions_must_be_words(directions: tuple[str, ...]) -> None:
+    problems = list(BlipTrainConfig(flip="auto", directions=directions).check())
+    assert problems == [("directions", "needs words; to mirror all pictures, write flip: true")]
+
+
 def test_defaults_hold_no_contradiction() -> None:
     assert list(BlipTrainConfig().check()) == []
     assert list(BlipTestConfig().check()) == []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmtk.data.configs import ImageLimits
-from mmtk.data.decode import decode_image
+from mmtk.data.decode import EncodedPicture, decode_image
 from mmtk.errors import DataError
 
 from .samples import encode, picture
@@ -165,3 +165,40 @@ def test_an_animation_gives_its_first_frame() -> None:
     frames = [Image.new("RGB", (10, 10), colour) for colour in ("red", "blue")]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode_image(data).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_header_tells_a_jpegs_upright_size() -> None:
+    exif = Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        data = encode(Image.new("RGB", (48, 32)), "JPEG", exif=exif)
+        encoded = EncodedPicture(data)
+        assert encoded.size == decode_image(data).size == ((32, 48) if orientation >= 5 else (48, 32))
+        assert encoded.decode(2).size == ((16, 24) if orientation >= 5 else (24, 16))
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_other_formats_are_decoded_once_and_as_a_whole(format: str) -> None:
+    encoded = EncodedPicture(picture(40, 30, format=format))
+    assert encoded.size == (40, 30)
+    whole = encoded.decode()
+    assert whole.size == (40, 30)
+    assert encoded.decode(4) is whole
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_jpegs_can_be_decoded_smaller_and_again(options: dict[str, object]) -> None:
+    soft = Image.open(io.BytesIO(picture(8, 6))).resize((81, 63), Image.Resampling.BICUBIC)
+    data = encode(soft, "JPEG", **options)
+    encoded = EncodedPicture(data)
+    assert encoded.decode(8).size == (11, 8)
+    assert encoded.decode(2).size == (41, 32)
+    assert encoded.decode().tobytes() == decode_image(data).tobytes()
+    assert encoded.size == (81, 63)
+
+
+def test_truncated_jpegs_are_data_errors_at_every_size() -> None:
+    data = picture(200, 200, format="JPEG")
+    for reduction in (1, 2, 8):
+        with pytest.raises(DataError, match=r"^unreadable image: JPEG data is damaged"):
+            EncodedPicture(data[: len(data) // 2]).decode(reduction)

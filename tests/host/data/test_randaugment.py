@@ -11,6 +11,7 @@ from mmtk.data import randaugment
 from mmtk.data.colors import GREY, LUMA, hue_rotation, jitter_matrix
 from mmtk.data.configs import ColorJitter, RandAugment
 from mmtk.data.draws import CHUNK, Draws
+from mmtk.data.warp import FILL
 
 
 def draws(seed: int = 0) -> Draws:
@@ -85,7 +86,7 @@ def test_shears_move_by_fifteen_percent_of_the_distance_from_the_edge() -> None:
 
 def white_on_grey() -> Image.Image:
     """The dot on the filling colour, so that the filled corners don't outshine it."""
-    image = Image.new("RGB", (32, 32), randaugment.FILL)
+    image = Image.new("RGB", (32, 32), FILL)
     image.putpixel((20, 12), (255, 255, 255))
     return image
 
@@ -93,7 +94,8 @@ def white_on_grey() -> Image.Image:
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_rotation_is_fifteen_degrees(sign: float) -> None:
     expected = noise().rotate(15 * sign, Image.Resampling.BILINEAR, fillcolor=(128, 128, 128))
-    assert apply("rotate", noise(), 5, sign).tobytes() == expected.tobytes()
+    difference = np.asarray(apply("rotate", noise(), 5, sign)).astype(int) - np.asarray(expected)
+    assert np.abs(difference).max() <= 1
 
 
 def test_operations_are_drawn_evenly_and_applied_with_their_probability(
@@ -176,3 +178,25 @@ def test_pillow_applies_the_matrix_as_meant() -> None:
     expected = np.asarray(image) @ np.array(rows).reshape(3, 4)[:, :3].T + rows[3]
     result = np.asarray(image.convert("RGB", rows)).astype(float)
     np.testing.assert_allclose(result, expected.clip(0, 255), atol=1)
+
+
+@pytest.mark.parametrize(("sign", "factor"), [(1.0, 1.45), (-1.0, 0.55)])
+def test_the_corrected_set_changes_pictures_at_magnitude_five(sign: float, factor: float) -> None:
+    for name, enhancer in (("brightness", ImageEnhance.Brightness), ("sharpness", ImageEnhance.Sharpness)):
+        found = randaugment.CORRECTED[name](noise(), 0.5, sign)
+        assert found.tobytes() == enhancer(noise()).enhance(factor).tobytes()
+        assert found.tobytes() != noise().tobytes()
+    rest = set(randaugment.OPERATIONS) - {"brightness", "sharpness"}
+    assert list(randaugment.CORRECTED) == list(randaugment.OPERATIONS)
+    assert all(randaugment.CORRECTED[name] is randaugment.OPERATIONS[name] for name in rest)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_the_config_chooses_the_set(corrected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for flag, name in ((False, "OPERATIONS"), (True, "CORRECTED")):
+        spy = {"one": lambda image, *_, flag=flag: seen.append(flag) or image}
+        monkeypatch.setattr(randaugment, name, spy)
+    config = RandAugment(operations=1, probability=1, corrected=corrected)
+    randaugment.augment(noise(), config, draws())
+    assert seen == [corrected]

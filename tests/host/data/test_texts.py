@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmtk.data.texts import BlipCaption, check_unicode, drop_blank
+from mmtk.data import texts
+from mmtk.data.texts import BlipCaption, check_unicode, drop_blank, word_pattern
 from mmtk.errors import DataError
 
 
@@ -57,3 +58,40 @@ def test_drop_blank() -> None:
     assert drop_blank(["a", " ", "b"]) == ("a", "b")
     assert drop_blank(["", " "]) == ("",)
     assert drop_blank([]) == ("",)
+
+
+def test_what_lies_behind_the_longest_text_is_cut_off_before_it_is_cleaned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    class Spy:
+        def sub(self, _with: str, text: str) -> str:
+            seen.append(len(text))
+            return text
+
+    monkeypatch.setattr(texts, "PUNCTUATION", Spy())
+    assert BlipCaption()("word " * 10**6) == " ".join(["word"] * 30)
+    assert seen == [texts.LONGEST]
+
+
+@pytest.mark.parametrize("text", ["a" * 10**6, "a." * 10**6, "\u0130" * 10**6])
+def test_no_caption_is_much_longer_than_the_longest_text(text: str) -> None:
+    assert len(BlipCaption()(text)) <= 2 * texts.LONGEST  # lower case may have more letters
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "found"),
+    [
+        (["left"], "on the LEFT.", True),
+        (["left"], "left-hand", True),
+        (["left"], "cleft leftover", False),
+        (["left*"], "leftover", True),
+        (["*hand"], "a lefthand turn", True),
+        (["*左*"], "一只狗在左边", True),
+        (["a.c"], "abc", False),
+        (["über"], "ÜBER uns", True),
+    ],
+)
+def test_word_patterns(words: list[str], text: str, found: bool) -> None:
+    assert bool(word_pattern(words).search(text)) == found

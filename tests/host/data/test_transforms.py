@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmtk.data.configs import CLIP_MEAN, CLIP_STD, ColorJitter, RandAugment
+from mmtk.data.decode import EncodedPicture, decode_image
 from mmtk.data.draws import Draws
-from mmtk.data.transforms import BlipTest, BlipTrain, Normalize
+from mmtk.data.transforms import BlipTest, BlipTrain, DecodedPicture, Normalize
+
+from .samples import encode
 
 PLAIN = RandAugment(operations=0)
 
@@ -100,7 +104,8 @@ def test_one_generator_gives_one_picture_after_another() -> None:
 
 
 def augmented(transform: BlipTrain, image: Image.Image, count: int = 200) -> list[np.ndarray]:
-    return [np.asarray(transform.augment(image, Draws(generator(seed)))) for seed in range(count)]
+    picture = DecodedPicture(image)
+    return [np.asarray(transform.augment(picture, Draws(generator(seed)))) for seed in range(count)]
 
 
 def test_with_everything_off_the_whole_picture_comes_back() -> None:
@@ -188,3 +193,113 @@ def test_an_augmentation_costs_far_below_a_millisecond() -> None:
             transform(image, shared)
         times.append((time.process_time() - start) / 50)
     assert min(times) < 2e-3, "a slow machine is given some room"
+
+
+def photograph(width: int, height: int, **options: Any) -> bytes:
+    """A JPEG with soft shapes, as drawn from a fixed seed."""
+    small = Image.fromarray(np.random.default_rng(3).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    return encode(small.resize((width, height), Image.Resampling.BICUBIC), "JPEG", quality=90, **options)
+
+
+class Spy(EncodedPicture):
+    """A picture that notes how it was decoded."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reductions: list[int] = []
+
+    def decode(self, reduction: int = 1) -> Image.Image:
+        self.reductions.append(reduction)
+        return super().decode(reduction)
+
+
+def test_where_no_reduction_applies_an_encoded_picture_gives_the_very_same() -> None:
+    data = photograph(120, 90)  # every crop is smaller than twice the result
+    transform = BlipTrain(size=64)
+    for seed in range(20):
+        spy = Spy(data)
+        lazy = transform.from_encoded(spy, generator(seed))
+        assert torch.equal(lazy, transform(decode_image(data), generator(seed)))
+        assert spy.reductions == [1]
+
+
+def test_large_crops_are_decoded_smaller_and_look_the_same() -> None:
+    data = photograph(640, 480)
+    transform, whole = (
+        BlipTrain(size=64, randaugment=PLAIN),
+        BlipTrain(size=64, randaugment=PLAIN, draft=False),
+    )
+    differences, reductions = [], []
+    for seed in range(40):
+        spy, plain = Spy(data), Spy(data)
+        one, other = (
+            np.asarray(each.augment(picture, Draws(generator(seed)))).astype(int)
+            for each, picture in ((transform, spy), (whole, plain))
+        )
+        differences.append(np.abs(one - other).mean())
+        reductions += spy.reductions
+        assert plain.reductions == [1]
+    assert set(reductions) == {2, 4}
+    assert np.mean(differences) < 1
+    assert np.max(differences) < 2
+
+
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+def test_a_reduced_crop_has_no_fewer_pixels_than_the_result(reduction: int) -> None:
+    transform = BlipTrain(size=30, scale=(1, 1), ratio=(1, 1), flip=False, randaugment=PLAIN)
+    for edge, expected in ((30 * reduction, reduction), (30 * reduction - 1, reduction // 2)):
+        spy = Spy(photograph(edge, edge))
+        transform.from_encoded(spy, generator())
+        assert spy.reductions == [expected]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_pictures_are_cropped_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    transform = BlipTrain(size=48, scale=(0.9, 1), randaugment=PLAIN)
+    for width, height in (
+        (400, 304),
+        (403, 301),
+    ):  # of the second, turned, no reduced pixel would be in place
+        data = photograph(width, height, exif=exif)
+        for seed in range(4):
+            lazy = np.asarray(transform.augment(EncodedPicture(data), Draws(generator(seed))))
+            whole = np.asarray(transform.augment(DecodedPicture(decode_image(data)), Draws(generator(seed))))
+            assert np.abs(lazy.astype(int) - whole).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"), [("PNG", "RGBA"), ("PNG", "L"), ("WEBP", "RGB"), ("JPEG", "CMYK"), ("JPEG", "L")]
+)
+def test_other_kinds_of_pictures_come_through(format: str, mode: str) -> None:
+    image = Image.open(io.BytesIO(photograph(300, 200))).convert(mode)
+    data = encode(image, format)
+    transform = BlipTrain(size=32, randaugment=PLAIN)
+    lazy = transform.from_encoded(EncodedPicture(data), generator())
+    whole = transform(decode_image(data), generator())
+    assert (lazy - whole).abs().mean() < 0.05
+
+
+def test_auto_flip_leaves_pictures_alone_whose_text_says_left_or_right() -> None:
+    transform = BlipTrain(size=64, scale=(1, 1), ratio=(1, 1), randaugment=PLAIN, flip="auto")
+    whole = np.asarray(quarters())
+    for text in ("a dog on the left", "Right-hand drive", "the leftmost cup"):
+        results = augmented(transform.for_text(text), quarters(), 40)
+        assert all(np.array_equal(result, whole) for result in results), text
+    for text in ("a copyright sign", "a dog that is brightly lit", "cleft"):
+        assert transform.for_text(text) is transform
+    assert any(not np.array_equal(result, whole) for result in augmented(transform, quarters(), 40))
+
+
+def test_blips_flip_reads_no_text() -> None:
+    transform = BlipTrain(size=64)
+    assert transform.for_text("a dog on the left") is transform
+
+
+def test_directions_of_other_languages() -> None:
+    transform = BlipTrain(flip="auto", directions=("link*", "recht*", "gauche", "*左*"))
+    for text in ("das Haus zur Linken", "rechts ein Baum", "la main gauche", "一只狗在左边"):
+        assert not transform.for_text(text).flip, text
+    for text in ("a dog on the left", "ein Haus", "gauchement", "一只狗"):
+        assert transform.for_text(text).flip, text

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from mmtk.engine.optimizers import AdamW, is_bias_or_norm
+from mmtk.engine.optimizers import AdamW, Implementation, is_bias_or_norm
+from mmtk.errors import StageError
 
 
 class Parts(nn.Module):
@@ -69,3 +71,49 @@ def test_step_is_decoupled_weight_decay() -> None:
     optimizer.step()
     # The first step moves by lr times the gradient's sign, after shrinking by 1 - lr * decay.
     torch.testing.assert_close(parameter.detach(), torch.tensor([[2 * 0.95 - 0.1, -0.95 + 0.1]]))
+
+
+def weights_after(implementation: Implementation, device: str = "cpu") -> list[torch.Tensor]:
+    """Weights after five steps on a module that lacks a gradient now and then."""
+    torch.manual_seed(0)
+    module = Parts().to(device)
+    optimizer = AdamW(lr=0.05, implementation=implementation, no_decay="bias_and_norm")(
+        module.named_parameters()
+    )
+    for step in range(5):
+        for index, parameter in enumerate(module.parameters()):
+            spared = index == step or not parameter.requires_grad
+            parameter.grad = None if spared else torch.randn(parameter.shape).to(device)
+        optimizer.step()
+    return [parameter.detach().cpu() for parameter in module.parameters()]
+
+
+@pytest.mark.parametrize("implementation", ["auto", "fused", "foreach"])
+def test_all_implementations_take_the_same_steps(implementation: Implementation) -> None:
+    for one, other in zip(weights_after(implementation), weights_after("plain"), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("implementation", "fused", "foreach"),
+    [("auto", True, None), ("fused", True, False), ("foreach", False, True), ("plain", False, False)],
+)
+def test_implementation_is_the_one_asked_for(
+    implementation: Implementation, fused: bool, foreach: bool | None
+) -> None:
+    optimizer = AdamW(lr=0.05, implementation=implementation)(Parts().named_parameters())
+    assert (optimizer.defaults["fused"], optimizer.defaults["foreach"]) == (fused, foreach)
+
+
+def test_a_fused_kernel_that_is_not_there_is_one_message() -> None:
+    on_meta = Parts().to("meta")
+    with pytest.raises(StageError, match="adamw: there is no fused kernel on meta"):
+        AdamW(lr=0.05, implementation="fused")(on_meta.named_parameters())
+    assert AdamW(lr=0.05)(on_meta.named_parameters()).defaults["fused"] is False
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("implementation", ["auto", "fused", "foreach"])
+def test_all_implementations_take_the_same_steps_on_cuda(implementation: Implementation) -> None:
+    for one, other in zip(weights_after(implementation, "cuda"), weights_after("plain"), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

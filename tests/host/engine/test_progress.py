@@ -14,6 +14,7 @@ def test_describe() -> None:
     assert describe(FIGURES) == "epoch 1.50, loss 2.500 (itc 1.800, itm 0.700)"
     speed = {"samples_per_second": 211.4, "data_wait": 0.12}
     assert describe(FIGURES | speed).endswith("211 samples/s, 12% waiting for data")
+    assert describe(FIGURES | {"overflows": 2.0}).endswith(", 2 overflows")
     assert "waiting" not in describe(FIGURES | {"data_wait": 0.01})
 
 
@@ -50,3 +51,10 @@ def test_plain_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
     assert isinstance(display("pretrain", 10, 0, print), LineDisplay)
+
+
+def test_live_display_lets_no_message_act_on_the_terminal() -> None:
+    screen = io.StringIO()
+    with LiveDisplay("pretrain", 400, 0, Console(file=screen, force_terminal=True, width=160)) as shown:
+        shown.say("key \x1b]0;owned\x07 \u202e :cat: [red]")
+    assert r"key \x1b]0;owned\x07 \u202e :cat: [red]" in screen.getvalue()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from mmtk.data.configs import SourceConfig
+from mmtk.engine.configs import SavingConfig
 from mmtk.engine.saved_states import Progress, SavedStates
 from mmtk.engine.train import TrainStage
 from mmtk.engine.trainer import Trainer
@@ -21,6 +23,7 @@ from mmtk.engine.weights import read_weights
 from mmtk.errors import CheckpointError, StageError
 from mmtk.registry import Registry
 from mmtk.stages.context import StageContext
+from mmtk.stages.interrupt import Interrupted
 from tests.host.engine.tiny import ColourReader, ColourStream, NamingHead, TinyModel, part, train_fields
 
 PLAN = "41 parameters, 12 steps: an epoch is 24 samples in 4 steps"
@@ -32,14 +35,16 @@ class Killed(BaseException):
 
 
 def run(folder: Path, seed: int = 5, **changed: Any) -> list[str]:
-    """Run the stage in ``folder`` and return what it said."""
+    """Run the stage in ``folder`` and return what it said, but for the table of times."""
     said: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
     registry = cast("Registry", None)  # training reads no checkpoint that has to be rebuilt
     TrainStage(**train_fields(**changed)).run(
         StageContext("pretrain", folder, seed, "cpu", registry, said.append)
     )
-    return said
+    times = next((i for i, line in enumerate(said) if line.startswith("time by section")), len(said))
+    rows = sum(line.startswith("  ") for line in said)
+    return said[:times] + said[times + 1 + rows :]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -87,6 +92,7 @@ def test_outputs(through: Path) -> None:
         "checkpoint",
         "metrics.jsonl",
         "quarantine.jsonl",
+        "timing.json",
     ]
     assert sorted(path.name for path in (through / "checkpoint").iterdir()) == [
         "learner.json",
@@ -205,6 +211,7 @@ def test_quarantine_is_written_and_survives_a_kill(tmp_path: Path, monkeypatch: 
         with pytest.raises(Killed):
             run(tmp_path, data=data)
     assert saved == [1, 1]
+    assert "sample7" in (tmp_path / "quarantine.jsonl").read_text()  # noted at once, before the stage ends
     said = run(tmp_path, data=data)
     assert said[-1] == "1 samples quarantined, see quarantine.jsonl"
     (line,) = (tmp_path / "quarantine.jsonl").read_text().splitlines()
@@ -373,3 +380,65 @@ def test_accumulating_run_that_was_killed_ends_with_the_same_bits(
     assert said == [ACCUMULATED, "going on after step 4 of 6"]
     assert same(weights(tmp_path / "through"), weights(tmp_path / "killed"))
     assert without_times(metrics(tmp_path / "killed")) == without_times(metrics(tmp_path / "through"))
+
+
+@pytest.mark.parametrize("saving", [{"asynchronous": True}, {"form": "sharded"}, {"best_by": "loss"}])
+def test_however_states_are_saved_a_killed_run_ends_with_the_same_bits(
+    through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saving: dict[str, Any]
+) -> None:
+    kept = SavingConfig(**saving)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 10)
+        with pytest.raises(Killed):
+            run(tmp_path, saving=kept)
+    for thread in threading.enumerate():  # a real kill ends the one that writes
+        if thread.name == "mmtk-save":
+            thread.join()
+    assert run(tmp_path, saving=kept) == [PLAN, "going on after step 8 of 12"]
+    assert same(weights(through), weights(tmp_path))
+    assert without_times(metrics(tmp_path)) == without_times(metrics(through))
+
+
+def test_the_best_learner_is_a_checkpoint_beside_the_last_one(tmp_path: Path) -> None:
+    rising = part(
+        "schedule", "r", lambda: lambda step, *_: 0.2 if step < 4 else 40.0
+    )  # it diverges behind epoch 1
+    run(tmp_path / "best", saving=SavingConfig(best_by="loss", keep_last=1), schedule=rising)
+    run(tmp_path / "first", schedule=rising, max_steps=4)
+    best = read_weights(tmp_path / "best" / "best" / "weights.safetensors")
+    assert same(best, weights(tmp_path / "first"))
+    assert not same(best, weights(tmp_path / "best"))
+    assert (tmp_path / "best" / "best" / "learner.json").exists()
+
+
+def test_a_signal_saves_and_stops_after_the_step(
+    through: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = NamingHead.forward
+
+    def signalled(self: NamingHead, context: Any) -> Any:
+        if context.state.step == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return forward(self, context)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NamingHead, "forward", signalled)
+        with pytest.raises(Interrupted) as caught:
+            run(tmp_path)
+    assert (caught.value.exit_code, caught.value.saved) == (75, True)
+    assert run(tmp_path) == [PLAN, "going on after step 6 of 12"]
+    assert same(weights(through), weights(tmp_path))
+    assert without_times(metrics(tmp_path)) == without_times(metrics(through))
+
+
+def test_a_second_interrupt_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def signalled(_self: NamingHead, _context: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # a launcher's, behind the first
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("went on")
+
+    monkeypatch.setattr(NamingHead, "forward", signalled)
+    with pytest.raises(Interrupted) as caught:
+        run(tmp_path)
+    assert (caught.value.exit_code, caught.value.saved) == (130, False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -166,6 +167,15 @@ def test_non_finite_step_is_not_taken(in_gradient: bool) -> None:
     assert "… (10 in all)" in message
     assert same(before, state_of(trained.learner))
     assert "after 1" not in trained.momentum.calls
+
+
+def test_keys_in_a_message_cannot_act_on_a_terminal() -> None:
+    torch.manual_seed(0)
+    trained = trainer(heads={"bad": Broken(in_gradient=False)})
+    hostile = replace(batch(2), keys=("a\x1b[2J", "b\u202e\nc"))
+    with pytest.raises(StageError) as caught:
+        trained.step([hostile], 0)
+    assert str(caught.value).endswith(r"The batch: a\x1b[2J, b\u202e\nc")
 
 
 def test_no_momentum_encoder() -> None:

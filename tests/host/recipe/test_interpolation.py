@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mmtk.errors import RecipeError
 from mmtk.recipe import load_recipe
 from mmtk.recipe.marks import Marked, at
 
@@ -136,3 +137,71 @@ def test_a_definition_that_contains_itself(
 def test_changing_keys_of_what_has_none(tmp_path: Path, target: str) -> None:
     _, problems, _ = load(tmp_path, f"b: 1\nt: {target}\na: ${{t}}\n", "a.x=1")
     assert any("} names no mapping whose keys could be changed here" in problem for problem in problems)
+
+
+def blow_up(levels: int, first: str, form: str) -> str:
+    """References to references: each level stands for ten of the one before."""
+    lines = [f"a0: {first}"]
+    for level in range(1, levels + 1):
+        ten = [f"${{a{level - 1}}}"] * 10
+        quoted = ", ".join(f"'{one}'" for one in ten)
+        lines.append(f"a{level}: " + form.replace("LIST", quoted).replace("TEXT", "".join(ten)))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "form"),
+    [("[x]", "[LIST]"), ("{x: y}", "{k: [LIST]}"), ("word", "'TEXT'"), ("[x]", "'TEXT'")],
+)
+def test_references_that_blow_up_are_refused_with_their_line(tmp_path: Path, first: str, form: str) -> None:
+    with pytest.raises(RecipeError, match=r"x\.yaml:[56]:\d+: more than 100,000 values, its ref"):
+        load(tmp_path, blow_up(40, first, form))
+
+
+def test_relative_references_are_counted_too(tmp_path: Path) -> None:
+    levels = ["  a0: word"] + [f"  a{n}: {{k: '{f'${{..a{n - 1}}}' * 10}'}}" for n in range(1, 40)]
+    with pytest.raises(RecipeError, match="more than 100,000 values"):
+        load(tmp_path, "\n".join(["top:", *levels]) + "\n")
+
+
+def test_changed_references_that_blow_up_are_refused(tmp_path: Path) -> None:
+    lines = ["a0: {x: 1}"]
+    for level in range(1, 25):
+        below = ", ".join(f"k{n}: '${{a{level - 1}}}'" for n in range(4))
+        lines.append(f"a{level}: {{{below}, x: 1}}")
+    (tmp_path / "base.yaml").write_text("\n".join(lines) + "\n")
+    changes = [f"a{level}: {{{', '.join(f'k{n}: {{x: 2}}' for n in range(4))}}}" for level in range(1, 25)]
+    with pytest.raises(RecipeError, match="more than 100,000"):
+        load(tmp_path, "extends: base.yaml\n" + "\n".join(changes) + "\n")
+
+
+def test_a_definition_may_be_used_often(tmp_path: Path) -> None:
+    data, problems, _ = load(tmp_path, blow_up(3, "word", "'TEXT'"))
+    assert problems == []
+    assert data["a3"] == "word" * 1000
+
+
+@pytest.mark.parametrize("resolver", ["oc.create", "oc.decode"])
+def test_resolvers_run_no_code(tmp_path: Path, resolver: str) -> None:
+    sprung = tmp_path / "sprung"
+    code = f'!!python/object/apply:os.mkdir ["{sprung}"]'
+    _, problems, _ = load(tmp_path, f"code: '{code}'\na: '${{{resolver}:${{code}}}}'\n")
+    assert not sprung.exists()
+    assert len(problems) == (1 if resolver == "oc.create" else len(problems))
+
+
+def test_a_variable_that_is_not_set_is_a_problem_with_its_place(tmp_path: Path) -> None:
+    _, problems, _ = load(tmp_path, "a: ${oc.env:MMTK_TEST_NO_SUCH_VARIABLE}\n")
+    assert len(problems) == 1
+    assert problems[0].startswith("x.yaml:1:4  a: ")
+
+
+def test_a_long_chain_of_references_is_refused(tmp_path: Path) -> None:
+    chain = "".join(f"a{n}: '${{a{n - 1}}}'\n" for n in range(1, 3000))
+    with pytest.raises(
+        RecipeError, match=r"x\.yaml:1:1: (references follow each other too deeply|more than)"
+    ):
+        load(tmp_path, f"a0: 1\n{chain}")
+    reverse = "".join(f"a{n}: '${{a{n + 1}}}'\n" for n in range(3000))
+    with pytest.raises(RecipeError, match="references follow each other too deeply"):
+        load(tmp_path, f"{reverse}a3000: 1\n")

@@ -183,3 +183,41 @@ def test_every_part_has_its_place(data: Any) -> None:
             waiting += node.value.values()
         elif isinstance(node.value, list):
             waiting += node.value
+
+
+def laughs(levels: int, first: str, form: str) -> str:
+    """Anchors of anchors: each level stands for ten of the one above."""
+    lines = [f"a0: &a0 {first}"]
+    for level in range(1, levels + 1):
+        ten = ", ".join([f"*a{level - 1}"] * 10)
+        lines.append(f"a{level}: &a{level} " + form.replace("TEN", ten))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "form"),
+    [("[x]", "[TEN]"), ("{x: y}", "{k: [TEN]}"), ("{x: y}", "{<<: [TEN]}"), ("[x]", "{'1': [TEN], '2': z}")],
+)
+def test_aliases_that_blow_up_are_refused_with_their_line(first: str, form: str) -> None:
+    with pytest.raises(RecipeError, match=r"^x\.yaml:[56]:\d+: more than 100,000 values, its al"):
+        read(laughs(60, first, form))
+
+
+def test_a_recipe_may_use_aliases_often() -> None:
+    document, problems = read(laughs(3, "[x]", "[TEN]"))
+    assert problems == []
+    assert len(plain(document)["a3"]) == 10
+
+
+def test_long_documents_are_refused_too() -> None:
+    with pytest.raises(RecipeError, match=r"^x\.yaml:1:4: more than 100,000 values"):
+        read(f"a: [{'1,' * 100_001}]\n")
+
+
+@pytest.mark.parametrize("tag", ["!!python/name:os.system", "!!python/object/apply:os.system", "!custom"])
+@pytest.mark.parametrize("value", ["[echo hi]", "{a: b}", "x"])
+def test_tags_on_anything_are_refused(tag: str, value: str) -> None:
+    marked, problems = read(f"a: {tag} {value}\nb: 1\n")
+    assert len(problems) == 1
+    assert "the YAML tag" in problems[0]
+    assert plain(marked) == {"a": None, "b": 1}

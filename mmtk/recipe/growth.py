@@ -1,0 +1,58 @@
+"""How large a recipe becomes when its references are followed: a few lines can stand for more than fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from mmtk.errors import RecipeError
+from mmtk.recipe.marks import Marked, at
+
+MOST_VALUES = 100_000  # a large recipe has a few hundred
+LONG_TEXT = 1000  # characters that count as one value more
+# What names a resolver or is put together counts as one value.
+REFERENCE = re.compile(r"\$\{(\.*)([^\s${}:.][^${}:]*)\}")
+
+Keys = tuple[str, ...]
+
+
+def refuse_growth(root: Marked) -> None:
+    """Raises RecipeError, with the innermost place, where references would make too many values."""
+    try:
+        _Growth(root).size(())
+    except RecursionError:
+        raise RecipeError(f"{root.place}: references follow each other too deeply") from None
+
+
+class _Growth:
+    def __init__(self, root: Marked) -> None:
+        self.root = root
+        self.sizes: dict[Keys, int] = {}
+
+    def size(self, keys: Keys) -> int:
+        """Count the values at ``keys`` with those that they refer to. What refers to itself counts once."""
+        if keys in self.sizes:
+            return self.sizes[keys]
+        node = at(self.root, keys)
+        if node is None:
+            return 1
+        self.sizes[keys] = 1
+        self.sizes[keys] += sum(self.size(part) for part in _parts(node, keys))
+        if isinstance(node.value, str):
+            self.sizes[keys] += len(node.value) // LONG_TEXT
+        if self.sizes[keys] > MOST_VALUES:
+            raise RecipeError(f"{node.place}: more than {MOST_VALUES:,} values, its references followed")
+        return self.sizes[keys]
+
+
+def _parts(node: Marked, keys: Keys) -> Iterator[Keys]:
+    """Where the values lie that this one is made of."""
+    if isinstance(node.value, Mapping):
+        yield from ((*keys, key) for key in node.value)
+    elif isinstance(node.value, list):
+        yield from ((*keys, str(index)) for index in range(len(node.value)))
+    elif isinstance(node.value, str):
+        for dots, path in REFERENCE.findall(node.value):
+            # One dot is the mapping that the text stands in.
+            above = keys[: max(len(keys) - len(dots), 0)] if dots else ()
+            yield (*above, *path.replace("[", ".").replace("]", "").split("."))

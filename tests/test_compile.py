@@ -1,0 +1,37 @@
+"""Compiled layers train as plain ones do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+
+from mmtk.engine.compiling import compile_layers
+from mmtk.engine.recompute import TorchCheckpointing
+from tests.distributed_training import train
+
+HAS_COMPILER = shutil.which("g++") is not None or shutil.which("clang++") is not None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_COMPILER, reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.parametrize("wrap", [lambda _: None, TorchCheckpointing()], ids=["alone", "recomputed"])
+def test_losses_and_weights_are_those_of_plain_layers(wrap: Callable[[Sequence[nn.Module]], None]) -> None:
+    def compiled(layers: Sequence[nn.Module]) -> None:
+        compile_layers(layers, torch.device("cpu"))
+        wrap(layers)
+
+    plain = train("single", 3)
+    torch._dynamo.reset()
+    counters.clear()
+    found = train("single", 3, wrap=compiled)
+    for one, other in zip(found["figures"], plain["figures"], strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    assert found["state"][0].keys() == plain["state"][0].keys()
+    for name, tensor in plain["state"][0].items():
+        assert torch.allclose(found["state"][0][name], tensor, rtol=1e-4, atol=1e-5), name
+    assert counters["stats"]["unique_graphs"] > 3  # of the trial there is one
