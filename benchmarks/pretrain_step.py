@@ -6,8 +6,6 @@ Each side runs in a process of its own, on the same weights, pairs and negatives
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import os
 import statistics
@@ -21,6 +19,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from benchmarks.memory import peak_memory, settled_memory
 from benchmarks.step_sides import Inputs, Ours, Plain
 from benchmarks.step_sizes import SIZES, Sizes
 
@@ -65,9 +64,9 @@ def measure(side: str, sizes: Sizes, *, steps: int, device: str) -> Measured:
     trained = Ours(inputs) if side == "mmtk" else Plain(inputs)
     losses = [trained.step(0)]
     trained.optimizer.zero_grad(set_to_none=True)
-    before = _settled_memory(device)
+    before = settled_memory(device)
     losses.append(trained.step(1))
-    peak = _peak_memory(device)
+    peak = peak_memory(device)
     gemm, seconds, cpu_seconds = [_gemm_rate(device)], [], []
     for step in range(2, 2 + steps):
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -76,7 +75,7 @@ def measure(side: str, sizes: Sizes, *, steps: int, device: str) -> Measured:
         seconds.append(time.perf_counter() - started)
         cpu_seconds.append(time.process_time() - cpu_started)
     gemm.append(_gemm_rate(device))
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
         trained.step(2 + steps)
     step_bytes = None if peak is None or before is None else peak - before
     return Measured(losses, seconds, cpu_seconds, step_bytes, peak, counter.get_total_flops(), max(gemm))
@@ -100,34 +99,10 @@ def _attention_backward(
 
 
 # torch's counter has no formula for the attention kernels of the CPU.
-_CPU_ATTENTION = {
+CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
-
-
-def _settled_memory(device: str) -> int | None:
-    """Memory in use after freed memory was handed back; starts a new peak."""
-    gc.collect()
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    if not Path("/proc/self/clear_refs").exists():
-        return None
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again at the present size
-    return _status("VmRSS")
-
-
-def _peak_memory(device: str) -> int | None:
-    if device != "cpu":
-        return torch.cuda.max_memory_allocated()
-    return _status("VmHWM") if Path("/proc/self/clear_refs").exists() else None
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def _gemm_rate(device: str, repeats: int = 5) -> float:
