@@ -70,7 +70,10 @@ def test_a_stopped_run_saves_leaves_with_75_and_goes_on_also_on_another_number_o
     (state,) = (folder / "base" / STAGE / "resume").glob("step-*")
     steps = int(state.name.removeprefix("step-"))
 
-    process = start(folder, *SLOW, ranks=1)
+    # Under another strategy it is the same run, too.
+    process = start(
+        folder, *SLOW, "stages.train.strategy={use: fsdp2}", "stages.train.data.workers=1", ranks=1
+    )
     until = time.monotonic() + 100
     assert process.stdout is not None
     said = ""

@@ -204,6 +204,14 @@ class TrainConfig:
         "metrics": Output("metrics", "metrics.jsonl"),
         "quarantine": Output("quarantine", "quarantine.jsonl"),
     }
+    SAME_RESULT: ClassVar[tuple[str, ...]] = (
+        "strategy",
+        "saving",
+        "save_every",
+        "profile",
+        "data.workers",
+        "data.prefetch",
+    )
 
     model: Annotated[Blueprint[Model], Slot("model")]
     """the model"""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmtk.data.addresses import INDEX_SUFFIX
+from mmtk.recipe.build import to_plain
 from mmtk.recipe.paths import matches
 from mmtk.recipe.references import leaves
 from mmtk.registry import Registry
@@ -37,6 +39,21 @@ def fingerprint(
     parts = {"node": node, "seed": seed, "inputs": inputs, "files": files, "plugins": plugins}
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def without_keys(node: ComponentNode, keys: Iterable[str]) -> tuple[ComponentNode, dict[str, Any]]:
+    """Leave out what a stage's result doesn't depend on; return the node and its plain data without it.
+
+    Args:
+        keys: of the node, or ``KEY.INNER`` of a part of its data, which the returned node keeps.
+    """
+    named = list(keys)
+    kept = {name: value for name, value in node.keys.items() if name not in named}
+    plain = to_plain(replace(node, keys=kept))
+    for name, _, inner in (key.partition(".") for key in named if "." in key):
+        if isinstance(plain.get(name), dict):
+            plain[name] = {key: value for key, value in plain[name].items() if key != inner}
+    return replace(node, keys=kept), plain
 
 
 def plugin_versions(node: ComponentNode, registry: Registry) -> dict[str, str]:

@@ -17,6 +17,10 @@ class Output:
 
     A stage's config class lists them, e.g.
     ``OUTPUTS: ClassVar[Mapping[str, Output]] = {"checkpoint": Output("checkpoint", "checkpoint")}``.
+
+    It may also have ``SAME_RESULT: ClassVar[tuple[str, ...]]``: keys (``workers``, or ``data.workers`` of a
+    part) that change how the stage works and not what it makes. A folder made with other values of them is
+    still good.
     """
 
     artifact: str

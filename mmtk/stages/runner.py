@@ -19,7 +19,7 @@ from mmtk.distributed.group import Ranks, process_group
 from mmtk.errors import MmtkError, StageError
 from mmtk.printable import printable_lines
 from mmtk.recipe.build import blueprint, to_plain
-from mmtk.recipe.fingerprint import file_identities, fingerprint, plugin_versions
+from mmtk.recipe.fingerprint import file_identities, fingerprint, plugin_versions, without_keys
 from mmtk.stages.context import StageContext
 from mmtk.stages.environment import describe_environment, resolve_device, seed_everything
 from mmtk.stages.graph import execution_order
@@ -189,14 +189,16 @@ class Run:
 
     def wanted_record(self, stage: CheckedStage) -> StageRecord:
         """Return the record of a try that starts now."""
+        config = self.registry.get("stage", stage.node.use).config()
+        node, plain = without_keys(stage.node, getattr(config, "SAME_RESULT", ()))
         identity: dict[str, Any] = {
-            "node": to_plain(stage.node),
+            "node": plain,
             "seed": self.checked.seed,
             "inputs": {
                 source: self.fingerprints[source] for source in sorted({name for name, _ in stage.inputs})
             },
-            "files": file_identities(stage.node),
-            "plugins": plugin_versions(stage.node, self.registry),
+            "files": file_identities(node),
+            "plugins": plugin_versions(node, self.registry),
         }
         return StageRecord(Status.RUNNING, fingerprint(**identity), **identity, started=now())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmtk.recipe import fingerprint as module
 from mmtk.recipe.build import from_plain
-from mmtk.recipe.fingerprint import file_identities, fingerprint, plugin_versions
+from mmtk.recipe.fingerprint import file_identities, fingerprint, plugin_versions, without_keys
 from mmtk.recipe.paths import matches, what_is_missing
 from mmtk.registry import Registration, Registry
 from mmtk.types import ComponentNode
@@ -168,3 +168,17 @@ def test_what_lies_at_a_path(tmp_path: Path) -> None:
         f"there is no file or folder {tmp_path}/a-2.tar; did you mean {tmp_path}/a-1.tar?"
     )
     assert what_is_missing(tmp_path / "no" / "where") == f"there is no file or folder {tmp_path}/no/where"
+
+
+def test_keys_that_change_no_result_are_left_out_of_a_node_and_of_its_parts() -> None:
+    keys = {
+        "lr": 0.1,
+        "strategy": ComponentNode("strategy", "fsdp2", {}),
+        "data": {"workers": 4, "batch_size": 8},
+        "save_every": None,
+    }
+    node = ComponentNode("stage", "train", keys)
+    left, plain = without_keys(node, ("strategy", "save_every", "data.workers", "data.absent", "absent.key"))
+    assert plain == {"use": "train", "lr": 0.1, "data": {"batch_size": 8}}
+    assert set(left.keys) == {"lr", "data"}
+    assert without_keys(node, ())[0] == node
