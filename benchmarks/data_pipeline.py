@@ -32,13 +32,13 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
 from mmtk.data.configs import CLIP_MEAN, CLIP_STD, DataConfig, SourceConfig
-from mmtk.data.decode import EncodedPicture
-from mmtk.data.draws import Draws
+from mmtk.data.images.decode import EncodedPicture
+from mmtk.data.images.draws import Draws
+from mmtk.data.images.transforms import BlipTrain
 from mmtk.data.loading import Loaded, collate
 from mmtk.data.pipeline import Built, TrainingData
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.data.texts import BlipCaption
-from mmtk.data.transforms import BlipTrain
-from mmtk.data.webdataset import WebDatasetReader
 
 FILL = (128, 128, 128)
 MAGNITUDE = 5

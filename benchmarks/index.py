@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmtk.data.line_tables import jsonl_reader
-from mmtk.data.webdataset import WebDatasetReader
+from mmtk.data.readers.line_tables import jsonl_reader
+from mmtk.data.readers.webdataset import WebDatasetReader
 
 PER = 100_000  # samples that times are given for
 OLD = time.time() - 3600

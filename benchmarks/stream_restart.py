@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmtk.data.positions import Position
+from mmtk.data.readers.webdataset_stream import WebDatasetStream
 from mmtk.data.shuffled_stream import ShuffledStream
-from mmtk.data.webdataset_stream import WebDatasetStream
 from mmtk.types import Quarantined, RawSample
 
 SETTINGS = ((1000, 1000), (1000, 10_000), (10_000, 1000), (10_000, 10_000))

@@ -19,13 +19,13 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmtk.data.blip_json import BlipJsonReader
-from mmtk.data.hf_dataset import HfDatasetReader
-from mmtk.data.line_tables import csv_reader, jsonl_reader
-from mmtk.data.parquet import ParquetReader
 from mmtk.data.pipeline import EvaluationData
-from mmtk.data.shard_stream import iterate_shard
-from mmtk.data.webdataset import WebDatasetReader
+from mmtk.data.readers.blip_json import BlipJsonReader
+from mmtk.data.readers.hf_dataset import HfDatasetReader
+from mmtk.data.readers.line_tables import csv_reader, jsonl_reader
+from mmtk.data.readers.parquet import ParquetReader
+from mmtk.data.readers.shard_stream import iterate_shard
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.errors import DataError, SampleError
 from mmtk.kinds import Reader
 from mmtk.printable import printable

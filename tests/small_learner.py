@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmtk.data.configs import EvaluationDataConfig
+from mmtk.data.images.transforms import BlipTest
 from mmtk.data.texts import BlipCaption
-from mmtk.data.transforms import BlipTest
 from mmtk.engine.learner import Learner
 from mmtk.errors import DataError
 from mmtk.stages.context import StageContext

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmtk.data.webdataset import WebDatasetReader
+from mmtk.data.readers.webdataset import WebDatasetReader
 
 RECIPE = """
 name: tiny

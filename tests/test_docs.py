@@ -296,7 +296,7 @@ def test_reasons_in_the_data_page_are_those_of_the_code() -> None:
     table = (DOCS / "data.md").read_text(encoding="utf-8").partition("## What is quarantined")[2]
     first_cells = re.findall(r"^\| (`.*?) \|", table.partition("\n## ")[0], re.MULTILINE)
     reasons = [reason for cell in first_cells for reason in re.findall(r"`(.+?)`", cell)]
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "mmtk" / "data").glob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "mmtk" / "data").rglob("*.py"))
     assert len(reasons) > 12
     assert [reason for reason in reasons if f'"{reason}' not in sources] == []
 

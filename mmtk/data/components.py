@@ -5,76 +5,76 @@ from __future__ import annotations
 from mmtk.registry import Component
 
 CONFIGS = "mmtk.data.configs"
-READERS = "mmtk.data.reader_configs"
+READERS = "mmtk.data.readers.configs"
 
 COMPONENTS: list[Component] = [
     Component(
         "reader",
         "webdataset",
-        "mmtk.data.webdataset:WebDatasetReader",
+        "mmtk.data.readers.webdataset:WebDatasetReader",
         f"{READERS}:WebDatasetConfig",
         "image-text pairs in WebDataset tar shards",
     ),
     Component(
         "reader",
         "blip_json",
-        "mmtk.data.blip_json:BlipJsonReader",
+        "mmtk.data.readers.blip_json:BlipJsonReader",
         f"{READERS}:BlipJsonConfig",
         "image-text pairs in BLIP's JSON lists",
     ),
     Component(
         "reader",
         "jsonl",
-        "mmtk.data.line_tables:jsonl_reader",
+        "mmtk.data.readers.line_tables:jsonl_reader",
         f"{READERS}:JsonlConfig",
         "image-text pairs in JSON lines, with a folder of pictures",
     ),
     Component(
         "reader",
         "csv",
-        "mmtk.data.line_tables:csv_reader",
+        "mmtk.data.readers.line_tables:csv_reader",
         f"{READERS}:CsvConfig",
         "image-text pairs in CSV and TSV files, with a folder of pictures",
     ),
     Component(
         "reader",
         "parquet",
-        "mmtk.data.parquet:ParquetReader",
+        "mmtk.data.readers.parquet:ParquetReader",
         f"{READERS}:ParquetConfig",
         "image-text pairs in Parquet files, with the pictures in a column or a folder",
     ),
     Component(
         "reader",
         "hf_dataset",
-        "mmtk.data.hf_dataset:HfDatasetReader",
+        "mmtk.data.readers.hf_dataset:HfDatasetReader",
         f"{READERS}:HfDatasetConfig",
         "image-text pairs in a dataset that the library datasets saved to disk",
     ),
     Component(
         "reader",
         "fold",
-        "mmtk.data.fold:fold_reader",
+        "mmtk.data.readers.fold:fold_reader",
         f"{READERS}:FoldConfig",
         "a part of another reader's samples, for cross-fitting",
     ),
     Component(
         "stream",
         "webdataset_stream",
-        "mmtk.data.webdataset_stream:WebDatasetStream",
+        "mmtk.data.readers.webdataset_stream:WebDatasetStream",
         f"{READERS}:WebDatasetStreamConfig",
         "image-text pairs in WebDataset tar shards that are read in one pass, local or remote",
     ),
     Component(
         "image_transform",
         "blip_train",
-        "mmtk.data.transforms:BlipTrain",
+        "mmtk.data.images.transforms:BlipTrain",
         f"{CONFIGS}:BlipTrainConfig",
         "BLIP's random crop, flip and RandAugment, with further augmentation for small data",
     ),
     Component(
         "image_transform",
         "blip_test",
-        "mmtk.data.transforms:BlipTest",
+        "mmtk.data.images.transforms:BlipTest",
         f"{CONFIGS}:BlipTestConfig",
         "BLIP's square resize",
     ),

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmtk.data.configs import ImageLimits
-from mmtk.data.decode import EncodedPicture, decode_image
+from mmtk.data.images.decode import EncodedPicture, decode_image
 from mmtk.errors import DataError, SampleError
 from mmtk.kinds import ImageTransform, LazyImageTransform, Reader, TextAwareImageTransform, TextTransform
 from mmtk.types import Batch, RawSample, stable_hash

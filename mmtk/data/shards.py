@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mmtk.data.addresses import INDEX_SUFFIX
+from mmtk.data.readers.addresses import INDEX_SUFFIX
 from mmtk.errors import DataError
 from mmtk.types import RawSample
 

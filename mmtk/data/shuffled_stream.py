@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from mmtk.data.addresses import describe
 from mmtk.data.mixture import permutation
 from mmtk.data.positions import Place, Position, Unit, deal_units
+from mmtk.data.readers.addresses import describe
 from mmtk.errors import DataError
 from mmtk.kinds import Stream
 from mmtk.printable import printable

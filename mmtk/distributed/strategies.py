@@ -65,6 +65,10 @@ class DdpSpread(Spread):
         return self.objective.no_sync()
 
 
+# Keys and values are views, which nothing changes in place.
+warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
+
+
 class Fsdp2:
     """Parameters, gradients and optimizer state in shards (torch's ``fully_shard``); so is the slow copy.
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmtk.data.addresses import INDEX_SUFFIX
+from mmtk.data.readers.addresses import INDEX_SUFFIX
 from mmtk.recipe.build import to_plain
 from mmtk.recipe.paths import matches
 from mmtk.recipe.references import leaves

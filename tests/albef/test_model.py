@@ -13,8 +13,8 @@ from mmtk_blip.layers import WordPrediction
 from mmtk_eval.retrieval import Retrieval
 from torch import nn
 
+from mmtk.data.images.transforms import BlipTest
 from mmtk.data.pipeline import EvaluationData
-from mmtk.data.transforms import BlipTest
 from tests.small_learner import Built, ListReader, data_config, sample, stage_context
 
 from .parts import TEXTS, batch, state, tiny_learner

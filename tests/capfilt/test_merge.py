@@ -14,7 +14,7 @@ from mmtk_capfilt.ledger import LedgerRow, image_row, to_table
 from mmtk_capfilt.merge import MergeStage, check_accounts
 from mmtk_capfilt.parts import in_parts
 
-from mmtk.data.webdataset import WebDatasetReader
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.errors import DataError, SampleError, StageError
 from mmtk.types import Quarantined, RawSample
 from tests.small_learner import Built, ListReader, picture, sample, stage_context

@@ -15,10 +15,10 @@ import yaml
 from mmtk_capfilt.ledger import read_ledger
 from rich.console import Console
 
-from mmtk.data.decode import decode_image
+from mmtk.data.images.decode import decode_image
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.data.shards import ShardWriter
 from mmtk.data.texts import BlipCaption
-from mmtk.data.webdataset import WebDatasetReader
 from mmtk.engine.checkpoint import LearnerNodes, build_learner, load_learner, save_learner
 from mmtk.plugins import load_plugins
 from mmtk.recipe import check_recipe, load_recipe

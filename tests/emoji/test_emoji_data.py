@@ -17,7 +17,7 @@ from mmtk_emoji.stage import DATA, EmojiDataStage, read_split, read_truth
 from PIL import Image
 
 from mmtk.api import StageContext
-from mmtk.data.webdataset import WebDatasetReader
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.registry import Registry
 
 COUNTS = {

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from PIL import Image
 
 from mmtk.api import DataError, Reader
-from mmtk.data.decode import decode_image
+from mmtk.data.images.decode import decode_image
 
 LONGEST_EDGE = 320
 _SHOWN_AS_THEY_ARE = {"GIF", "JPEG", "PNG", "WEBP"}

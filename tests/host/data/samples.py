@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from mmtk.data.configs import DataConfig, SourceConfig
+from mmtk.data.images.transforms import BlipTest, BlipTrain
 from mmtk.data.pipeline import Built
 from mmtk.data.texts import BlipCaption
-from mmtk.data.transforms import BlipTest, BlipTrain
 from mmtk.errors import DataError
 from mmtk.types import Quarantined, RawSample
 

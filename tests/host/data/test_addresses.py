@@ -6,7 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from mmtk.data.addresses import expand_braces, find_shards, is_remote, local_path
+from mmtk.data.readers.addresses import expand_braces, find_shards, is_remote, local_path
 from mmtk.errors import DataError
 from mmtk.printable import printable
 

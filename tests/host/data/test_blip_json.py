@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mmtk.data.blip_json import BlipJsonReader
+from mmtk.data.readers.blip_json import BlipJsonReader
 from mmtk.errors import DataError, SampleError
 
 from .samples import picture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmtk.data.configs import ImageLimits
-from mmtk.data.decode import decode_image
+from mmtk.data.images.decode import decode_image
 from mmtk.errors import DataError
 
 from .bombs import bombs, jpeg_of_many_scans, tiff
@@ -31,7 +31,7 @@ DECODE = """
 import json, resource, sys, time
 from pathlib import Path
 from mmtk.data.configs import ImageLimits
-from mmtk.data.decode import decode_image
+from mmtk.data.images.decode import decode_image
 from mmtk.errors import DataError
 
 folder, megabytes, pixels = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmtk.data.configs import ImageLimits
-from mmtk.data.decode import EncodedPicture, decode_image
+from mmtk.data.images.decode import EncodedPicture, decode_image
 from mmtk.errors import DataError
 
 from .samples import encode, picture

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmtk.data.fold import FoldReader, fold_reader
 from mmtk.data.pipeline import Built
-from mmtk.data.reader_configs import FoldConfig
+from mmtk.data.readers.configs import FoldConfig
+from mmtk.data.readers.fold import FoldReader, fold_reader
 from mmtk.types import Quarantined, RawSample
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmtk.data.hf_dataset import HfDatasetReader
+from mmtk.data.readers.hf_dataset import HfDatasetReader
 from mmtk.errors import DataError, SampleError
 
 from .samples import picture

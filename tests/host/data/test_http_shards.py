@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mmtk.data.shard_stream import iterate_shard
-from mmtk.data.webdataset import WebDatasetReader
+from mmtk.data.readers.shard_stream import iterate_shard
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.errors import DataError, SampleError
 from mmtk.types import Quarantined, RawSample
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmtk.data import index_files
-from mmtk.data.addresses import INDEX_SUFFIX
-from mmtk.data.index_files import index_places, shard_index
-from mmtk.data.shard_stream import iterate_shard
+from mmtk.data.readers import index_files
+from mmtk.data.readers.addresses import INDEX_SUFFIX
+from mmtk.data.readers.index_files import index_places, shard_index
+from mmtk.data.readers.shard_stream import iterate_shard
+from mmtk.data.readers.tar_index import ShardIndex
+from mmtk.data.readers.webdataset import WebDatasetReader, read_parts
 from mmtk.data.shards import ShardWriter
-from mmtk.data.tar_index import ShardIndex
-from mmtk.data.webdataset import WebDatasetReader, read_parts
 from mmtk.errors import DataError, SampleError
 from mmtk.types import Quarantined, RawSample
 

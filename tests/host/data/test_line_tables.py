@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmtk.data import line_index
-from mmtk.data.line_index import csv_records, line_records
-from mmtk.data.line_tables import LineReader, csv_reader, jsonl_reader
+from mmtk.data.readers import line_index
+from mmtk.data.readers.line_index import csv_records, line_records
+from mmtk.data.readers.line_tables import LineReader, csv_reader, jsonl_reader
 from mmtk.errors import DataError, SampleError
 
 from .samples import picture

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from mmtk.data.configs import DEFAULT_LIMITS, ImageLimits
-from mmtk.data.decode import EncodedPicture
+from mmtk.data.images.decode import EncodedPicture
+from mmtk.data.images.transforms import BlipTrain
 from mmtk.data.loading import Loader, Preparation
 from mmtk.data.texts import BlipCaption
-from mmtk.data.transforms import BlipTrain
 from mmtk.errors import SampleError
 
 from .samples import ListReader, encode, picture, sample

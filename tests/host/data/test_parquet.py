@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmtk.data import parquet
-from mmtk.data.parquet import ParquetReader
+from mmtk.data.readers import parquet
+from mmtk.data.readers.parquet import ParquetReader
 from mmtk.errors import DataError, SampleError
 
 from .samples import picture

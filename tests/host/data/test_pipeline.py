@@ -16,7 +16,7 @@ from PIL import Image
 from mmtk.data.configs import DataConfig, EvaluationDataConfig, ImageLimits, SourceConfig
 from mmtk.data.parallel import ordered_map
 from mmtk.data.pipeline import Accounts, Built, EvaluationData, TrainingData
-from mmtk.data.webdataset import WebDatasetReader
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.errors import DataError
 from mmtk.types import Batch, Quarantined, RawSample, stable_hash
 

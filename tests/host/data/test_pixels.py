@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmtk.data.pixels import from_pixels, pixel_view
+from mmtk.data.images.pixels import from_pixels, pixel_view
 
 
 def noise(width: int, height: int) -> Image.Image:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from mmtk.data import randaugment
-from mmtk.data.colors import GREY, LUMA, hue_rotation, jitter_matrix
 from mmtk.data.configs import ColorJitter, RandAugment
-from mmtk.data.draws import CHUNK, Draws
-from mmtk.data.warp import FILL
+from mmtk.data.images import randaugment
+from mmtk.data.images.colors import GREY, LUMA, hue_rotation, jitter_matrix
+from mmtk.data.images.draws import CHUNK, Draws
+from mmtk.data.images.warp import FILL
 
 
 def draws(seed: int = 0) -> Draws:

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmtk.data.blip_json import BlipJsonReader
-from mmtk.data.fold import FoldReader
-from mmtk.data.hf_dataset import HfDatasetReader
-from mmtk.data.line_tables import csv_reader, jsonl_reader
-from mmtk.data.parquet import ParquetReader
+from mmtk.data.readers.blip_json import BlipJsonReader
+from mmtk.data.readers.fold import FoldReader
+from mmtk.data.readers.hf_dataset import HfDatasetReader
+from mmtk.data.readers.line_tables import csv_reader, jsonl_reader
+from mmtk.data.readers.parquet import ParquetReader
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.data.shards import ShardWriter
-from mmtk.data.webdataset import WebDatasetReader
 from mmtk.kinds import Reader
 
 from .samples import picture, sample

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmtk.data import resize
+from mmtk.data.images import resize
 
 BOXES = [(0, 0, 90, 70), (5, 3, 85, 60), (10, 10, 30, 34), (40, 0, 41, 70)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from mmtk.data.shard_stream import iterate_shard
+from mmtk.data.readers.shard_stream import iterate_shard
 from mmtk.types import Quarantined, RawSample
 
 from .samples import pair, picture, write_tar

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.data.shards import ShardWriter, image_extension
-from mmtk.data.webdataset import WebDatasetReader
 from mmtk.errors import DataError
 
 from .samples import picture, sample

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mmtk.data.configs import DataConfig, SourceConfig
 from mmtk.data.pipeline import Accounts, Built, TrainingData
-from mmtk.data.webdataset_stream import WebDatasetStream
+from mmtk.data.readers.webdataset_stream import WebDatasetStream
 from mmtk.errors import DataError
 from mmtk.types import Batch
 

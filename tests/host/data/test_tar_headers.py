@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtk.data.tar_headers import BrokenOffError, CutOffError, Member, NotATarError, Tape, members
-from mmtk.data.tar_samples import groups
+from mmtk.data.readers.tar_headers import BrokenOffError, CutOffError, Member, NotATarError, Tape, members
+from mmtk.data.readers.tar_samples import groups
 
 
 def scan(data: bytes) -> list[Member]:

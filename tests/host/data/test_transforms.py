@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmtk.data.configs import CLIP_MEAN, CLIP_STD, ColorJitter, RandAugment
-from mmtk.data.decode import EncodedPicture, decode_image
-from mmtk.data.draws import Draws
-from mmtk.data.transforms import BlipTest, BlipTrain, DecodedPicture, Normalize
+from mmtk.data.images.decode import EncodedPicture, decode_image
+from mmtk.data.images.draws import Draws
+from mmtk.data.images.transforms import BlipTest, BlipTrain, DecodedPicture, Normalize
 
 from .samples import encode
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmtk.data.warp import FILL, Coefficients, rotation, shift, warp
+from mmtk.data.images.warp import FILL, Coefficients, rotation, shift, warp
 
 HOW = Image.Resampling.BILINEAR
 

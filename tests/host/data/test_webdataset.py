@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmtk.data.addresses import expand_braces
-from mmtk.data.webdataset import WebDatasetReader
+from mmtk.data.readers.addresses import expand_braces
+from mmtk.data.readers.webdataset import WebDatasetReader
 from mmtk.errors import DataError, SampleError
 
 from .samples import pair, picture, write_tar

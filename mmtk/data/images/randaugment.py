@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from PIL import Image, ImageEnhance, ImageOps
 
 from mmtk.data.configs import RandAugment
-from mmtk.data.draws import Draws
-from mmtk.data.warp import rotation, shift, warp
+from mmtk.data.images.draws import Draws
+from mmtk.data.images.warp import rotation, shift, warp
 
 MAX_MAGNITUDE = 10
 Operation = Callable[[Image.Image, float, float], Image.Image]

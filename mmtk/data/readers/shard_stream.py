@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
-from mmtk.data.addresses import describe, filesystem, is_remote, local_path
-from mmtk.data.tar_headers import Tape
-from mmtk.data.tar_samples import Group, assemble, groups
+from mmtk.data.readers.addresses import describe, filesystem, is_remote, local_path
+from mmtk.data.readers.tar_headers import Tape
+from mmtk.data.readers.tar_samples import Group, assemble, groups
 from mmtk.errors import DataError
 from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mmtk.data.addresses import describe, filesystem, find_shards, is_remote, local_path
-from mmtk.data.index_files import shard_index
-from mmtk.data.tar_index import ShardIndex, Span
-from mmtk.data.tar_samples import assemble
+from mmtk.data.readers.addresses import describe, filesystem, find_shards, is_remote, local_path
+from mmtk.data.readers.index_files import shard_index
+from mmtk.data.readers.tar_index import ShardIndex, Span
+from mmtk.data.readers.tar_samples import assemble
 from mmtk.errors import DataError, SampleError
 from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
@@ -27,9 +27,9 @@ NO_HASHES = np.empty(0, np.uint64)
 class WebDatasetReader:
     """Image-text pairs in tar shards: ``KEY.webp`` (or another image type), ``KEY.txt`` and ``KEY.json``.
 
-    ``mmtk.data.tar_samples.assemble`` says what is read of them. Opening the reader reads an index file per
-    shard, or the tar headers where there is none yet. Reading a sample opens its shard anew, so threads and
-    processes may share a reader.
+    ``mmtk.data.readers.tar_samples.assemble`` says what is read of them. Opening the reader reads an index
+    file per shard, or the tar headers where there is none yet. Reading a sample opens its shard anew, so
+    threads and processes may share a reader.
     """
 
     def __init__(

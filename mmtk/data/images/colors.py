@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mmtk.data.configs import ColorJitter
-from mmtk.data.draws import Draws
+from mmtk.data.images.draws import Draws
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 GREY = np.tile(LUMA, (3, 1))

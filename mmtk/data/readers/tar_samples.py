@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmtk.data.readers.tar_headers import BrokenOffError, CutOffError, Member, NotATarError, Tape, members
 from mmtk.data.shards import IMAGE_EXTENSIONS
-from mmtk.data.tar_headers import BrokenOffError, CutOffError, Member, NotATarError, Tape, members
 from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError
 from mmtk.types import RawSample

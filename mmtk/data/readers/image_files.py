@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from mmtk.data.tar_samples import MAX_IMAGE
+from mmtk.data.readers.tar_samples import MAX_IMAGE
 from mmtk.errors import DataError
 
 

@@ -12,7 +12,6 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from mmtk.data.colors import jitter_matrix
 from mmtk.data.configs import (
     BLIP_RANDAUGMENT,
     CLIP_MEAN,
@@ -22,10 +21,11 @@ from mmtk.data.configs import (
     ColorJitter,
     RandAugment,
 )
-from mmtk.data.draws import Draws
-from mmtk.data.pixels import pixel_view
-from mmtk.data.randaugment import augment
-from mmtk.data.resize import Box, resized
+from mmtk.data.images.colors import jitter_matrix
+from mmtk.data.images.draws import Draws
+from mmtk.data.images.pixels import pixel_view
+from mmtk.data.images.randaugment import augment
+from mmtk.data.images.resize import Box, resized
 from mmtk.data.texts import word_pattern
 from mmtk.kinds import Picture
 

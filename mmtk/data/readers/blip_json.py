@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmtk.data.image_files import read_image_file
+from mmtk.data.readers.image_files import read_image_file
 from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError, SampleError
 from mmtk.printable import printable

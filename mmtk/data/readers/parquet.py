@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmtk.data.addresses import describe, find_files
-from mmtk.data.fields import Fields, file_names
+from mmtk.data.readers.addresses import describe, find_files
+from mmtk.data.readers.fields import Fields, file_names
 from mmtk.errors import DataError, SampleError
 from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mmtk.data.addresses import INDEX_SUFFIX, describe, filesystem, is_remote, local_path
-from mmtk.data.shard_stream import open_tape
-from mmtk.data.tar_index import ShardIndex
+from mmtk.data.readers.addresses import INDEX_SUFFIX, describe, filesystem, is_remote, local_path
+from mmtk.data.readers.shard_stream import open_tape
+from mmtk.data.readers.tar_index import ShardIndex
 from mmtk.errors import DataError
 from mmtk.types import stable_hash
 

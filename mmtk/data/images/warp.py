@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from mmtk.data.pixels import from_pixels, pixel_view
+from mmtk.data.images.pixels import from_pixels, pixel_view
 
 FILL = (128, 128, 128)
 # Two of a pixel's four bytes, with 8 bits of room each: 256 weights fit in.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmtk.data.image_files import image_path, read_image_file
-from mmtk.data.tar_samples import MAX_IMAGE, MAX_TEXT
+from mmtk.data.readers.image_files import image_path, read_image_file
+from mmtk.data.readers.tar_samples import MAX_IMAGE, MAX_TEXT
 from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError
 from mmtk.printable import printable

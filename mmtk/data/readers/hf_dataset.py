@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmtk.data.addresses import describe
-from mmtk.data.fields import Fields
+from mmtk.data.readers.addresses import describe
+from mmtk.data.readers.fields import Fields
 from mmtk.errors import DataError, SampleError
 from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample

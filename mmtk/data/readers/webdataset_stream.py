@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmtk.data.addresses import find_shards
-from mmtk.data.shard_stream import read_shard
+from mmtk.data.readers.addresses import find_shards
+from mmtk.data.readers.shard_stream import read_shard
 from mmtk.types import Quarantined, RawSample
 
 

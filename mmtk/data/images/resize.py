@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 
-from mmtk.data.pixels import from_pixels, pixel_view
+from mmtk.data.images.pixels import from_pixels, pixel_view
 
 Box = tuple[int, int, int, int]  # left, top, right and bottom
 

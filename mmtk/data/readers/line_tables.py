@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mmtk.data.addresses import find_files
-from mmtk.data.fields import Fields, file_names
-from mmtk.data.line_index import Records, csv_records, line_records
+from mmtk.data.readers.addresses import find_files
+from mmtk.data.readers.fields import Fields, file_names
+from mmtk.data.readers.line_index import Records, csv_records, line_records
 from mmtk.errors import DataError, SampleError
 from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample

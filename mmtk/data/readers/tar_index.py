@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from mmtk.data.tar_headers import BLOCK, Member, Tape
-from mmtk.data.tar_samples import Group, groups
+from mmtk.data.readers.tar_headers import BLOCK, Member, Tape
+from mmtk.data.readers.tar_samples import Group, groups
 
 MAGIC = b"mmtk index 1\n"
 DIGEST = 16

@@ -1,0 +1,1 @@
+"""Datasets as they lie on disks and in object stores, one module for each format and what they share."""
