@@ -24,7 +24,7 @@ COMMANDS = {
     "list-plugins": list_plugins,
 }
 USER_ERROR = 2
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 class Parser(argparse.ArgumentParser):
