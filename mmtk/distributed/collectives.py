@@ -36,45 +36,51 @@ def row_counts(tensor: Tensor) -> list[int]:
 
 
 @torch.no_grad()
-def gather(tensor: Tensor) -> Tensor:
+def gather(tensor: Tensor, counts: Sequence[int] | None = None) -> Tensor:
     """The rows of all ranks in the order of the ranks, without gradient. Every rank must call it.
 
     Args:
         tensor: ``(B, …)`` of any dtype; ``B`` may differ from rank to rank.
+        counts: its ``row_counts``, where they are known already; it saves asking for them.
 
     Returns:
         ``(sum of all B, …)``.
     """
-    return tensor.detach() if world_size() == 1 else _gather(tensor, row_counts(tensor))
+    return tensor.detach() if world_size() == 1 else _gather(tensor, counts or row_counts(tensor))
 
 
-def gather_with_grad(tensor: Tensor) -> Tensor:
+def gather_with_grad(tensor: Tensor, counts: Sequence[int] | None = None) -> Tensor:
     """As ``gather``; each rank's rows then get the sum of the gradients that all ranks have for them.
 
     Every rank must also run the backward pass through it.
     """
     if world_size() == 1:
         return tensor
-    gathered: Tensor = _GatherWithGrad.apply(tensor)
+    gathered: Tensor = _GatherWithGrad.apply(tensor, counts or row_counts(tensor))
     return gathered
 
 
 class _GatherWithGrad(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        ctx.counts = row_counts(tensor)
-        return _gather(tensor, ctx.counts)
+    def forward(ctx: Any, tensor: Tensor, counts: Sequence[int]) -> Tensor:
+        ctx.counts = counts
+        return _gather(tensor, counts)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return total.split(ctx.counts)[rank()]
+        return total.split(ctx.counts)[rank()], None
 
 
 def own_first(rows: Tensor, counts: Sequence[int]) -> Tensor:
     """Turn gathered rows ``(sum of counts, …)`` so that this rank's come first."""
     return rows.roll(-sum(counts[: rank()]), 0)
+
+
+def gather_own_first(tensor: Tensor, counts: Sequence[int]) -> Tensor:
+    """As ``gather``, this rank's rows first. Every rank must call it."""
+    return own_first(gather(tensor, counts), counts)
 
 
 @torch.no_grad()
@@ -101,7 +107,7 @@ def local_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _gather(tensor: Tensor, counts: list[int]) -> Tensor:
+def _gather(tensor: Tensor, counts: Sequence[int]) -> Tensor:
     if tensor.dtype == torch.bool:  # which not every backend takes
         return _gather(tensor.view(torch.uint8), counts).view(torch.bool)
     # Collectives want equal shapes: shorter ranks are filled up to the longest.

@@ -157,15 +157,14 @@ class Trainer:
 
     def _shares(self, contexts: Sequence[Any]) -> dict[str, list[float]]:
         """What part of each head's terms each context holds, times the ranks, over which is averaged."""
-        shares = {}
-        for name, head in self.learner.heads.items():
-            count = getattr(head, "terms", None) or (lambda context: len(context.batch))
-            alone = len(contexts) == 1 and world_size() == 1
-            terms = [1] if alone else [count(context) for context in contexts]
-            mean = torch.tensor(float(sum(terms)), device=contexts[0].batch.image_ids.device)
-            total = sum(terms) if world_size() == 1 else float(mean_over_ranks(mean))
-            shares[name] = [part / max(total, 1) for part in terms]
-        return shares
+        if len(contexts) == 1 and world_size() == 1:
+            return {name: [1.0] for name in self.learner.heads}
+        terms = {name: [_terms(head, each) for each in contexts] for name, head in self.learner.heads.items()}
+        totals = torch.tensor(
+            [float(sum(parts)) for parts in terms.values()], device=contexts[0].batch.image_ids.device
+        )
+        means = dict(zip(terms, mean_over_ranks(totals).tolist(), strict=True))
+        return {name: [part / max(means[name], 1) for part in parts] for name, parts in terms.items()}
 
     def _accumulate(self, context: Any, share: Mapping[str, float]) -> dict[str, float]:
         """Add a batch's gradients and return its part in the figures."""
@@ -227,6 +226,12 @@ class Trainer:
 
 
 _HINT = "The step was not taken. A lower learning rate, a longer warm-up or clip_norm may help."
+
+
+def _terms(head: Any, context: Any) -> int:
+    """Over how many terms of equal weight the head's loss of a batch is the mean."""
+    count: int = head.terms(context) if hasattr(head, "terms") else len(context.batch)
+    return count
 
 
 def _named(keys: Sequence[str]) -> str:

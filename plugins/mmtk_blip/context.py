@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmtk.api import Batch, Momentum, MomentumKeys, Similarities, StepState
-from mmtk.distributed.collectives import gather, gather_with_grad, own_first, row_counts
+from mmtk.distributed.collectives import gather_own_first, gather_with_grad, own_first, row_counts
 from mmtk.engine.step_clock import section
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
 
@@ -71,12 +70,16 @@ class MedContext:
     def _similarities(self, image: Tensor, text: Tensor, keys: MomentumKeys | None) -> Similarities:
         temperature = self.model.temperature
         matching = matching_pairs(self.batch, keys, same_text=self.model.same_text_matches)
+        counts = row_counts(self.batch.image_ids)
         if keys is None:
-            image_keys, text_keys = (of_all_ranks(features, gather_with_grad) for features in (image, text))
+            image_keys, text_keys = (
+                own_first(gather_with_grad(one, counts), counts) for one in (image, text)
+            )
             image_logits = similarity_logits(image, text_keys, temperature)
             return Similarities(
                 image_logits, similarity_logits(text, image_keys, temperature), None, None, matching
             )
+        of_all_ranks = partial(gather_own_first, counts=counts)
         image_keys = torch.cat((of_all_ranks(keys.image_features), keys.queued_image_features))
         text_keys = torch.cat((of_all_ranks(keys.text_features), keys.queued_text_features))
         with torch.no_grad():
@@ -100,18 +103,14 @@ def similarity_logits(features: Tensor, keys: Tensor, temperature: Tensor) -> Te
         return features.float() @ keys.float().t() / temperature
 
 
-def of_all_ranks(rows: Tensor, gather: Callable[[Tensor], Tensor] = gather) -> Tensor:
-    """The rows of every rank ``(W, …)``, this rank's ``(B, …)`` first. Every rank must call it."""
-    return own_first(gather(rows), row_counts(rows))
-
-
 def matching_pairs(batch: Batch, keys: MomentumKeys | None, *, same_text: bool) -> Tensor:
     """Say which keys belong to which pairs of the batch: by image and, with ``same_text``, by text as well.
 
     Returns:
         ``(B, K)`` bool: the batch's own pairs, those of the other ranks, then the queued ones of ``keys``.
     """
-    image_ids, text_ids = of_all_ranks(batch.image_ids), of_all_ranks(batch.text_ids)
+    counts = row_counts(batch.image_ids)
+    image_ids, text_ids = (gather_own_first(ids, counts) for ids in (batch.image_ids, batch.text_ids))
     if keys is not None:
         image_ids = torch.cat((image_ids, keys.queued_image_ids))
         text_ids = torch.cat((text_ids, keys.queued_text_ids))

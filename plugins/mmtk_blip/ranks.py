@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from mmtk.api import Batch
-from mmtk.distributed.collectives import gather, gather_with_grad, rank, row_counts
+from mmtk.distributed.collectives import gather, gather_own_first, gather_with_grad, own_first, row_counts
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
 
 
@@ -27,17 +27,17 @@ class AllRanks:
     def __init__(self, image: ImageEncoding, text: TextEncoding, batch: Batch) -> None:
         self._image, self._text = image, text
         counts = row_counts(batch.image_ids)
-        self._first = sum(counts[: rank()])
-        self.image_features = self._from_here(gather(image.features))
-        self.text_features = self._from_here(gather(text.features))
-        self._image_ids = self._from_here(gather(batch.image_ids))
-        self._text_ids = self._from_here(gather(batch.text_ids))
+        self.image_features = gather_own_first(image.features, counts)
+        self.text_features = gather_own_first(text.features, counts)
+        self._image_ids = gather_own_first(batch.image_ids, counts)
+        self._text_ids = gather_own_first(batch.text_ids, counts)
         # Texts are padded to the longest of their batch: here to that of all batches.
         longest = int(gather(torch.tensor([text.ids.shape[1]], device=text.ids.device)).max())
         missing = longest - text.ids.shape[1]
-        self._ids = self._from_here(gather(F.pad(text.ids, (0, missing), value=text.model.tokenizer.pad_id)))
-        self._mask = self._from_here(gather(F.pad(text.mask, (0, missing))))
-        self._embeds = self._from_here(gather_with_grad(image.embeds))
+        padded = F.pad(text.ids, (0, missing), value=text.model.tokenizer.pad_id)
+        self._ids = gather_own_first(padded, counts)
+        self._mask = gather_own_first(F.pad(text.mask, (0, missing)), counts)
+        self._embeds = own_first(gather_with_grad(image.embeds, counts), counts)
 
     def matching(self, batch: Batch, *, same_text: bool) -> Tensor:
         """``(B, W)`` bool: which columns show the row's image or, with ``same_text``, have its text."""
@@ -52,6 +52,3 @@ class AllRanks:
         """The texts of the columns ``index`` ``(T,)`` int64."""
         ids, mask = self._ids.index_select(0, index), self._mask.index_select(0, index)
         return TextEncoding(self._text.model, ids, mask)
-
-    def _from_here(self, rows: Tensor) -> Tensor:
-        return rows.roll(-self._first, 0)

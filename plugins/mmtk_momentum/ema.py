@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmtk.api import Batch, ForwardContext, Model, MomentumKeys, StepState, TextEncoding
-from mmtk.distributed.collectives import gather, local_part
+from mmtk.distributed.collectives import gather, local_part, row_counts
 from mmtk_momentum.queue import FeatureQueue
 
 
@@ -71,4 +71,5 @@ class MomentumEncoder(nn.Module):
             assert keys is not None, "the context was made without this momentum encoder"
             batch = context.batch
             own = (keys.image_features, keys.text_features, batch.image_ids, batch.text_ids)
-            self.queue.push(*map(gather, own))
+            counts = row_counts(batch.image_ids)
+            self.queue.push(*(gather(rows, counts) for rows in own))
