@@ -56,8 +56,7 @@ def _indexed(
 ) -> IndexedSource:
     assert source.reader is not None, "the check lets no source pass that has neither"
     reader = source.reader.build()
-    for entry in reader.quarantined:
-        refusals.quarantine.add(entry)
+    refusals.quarantine.add_all(reader.quarantined)
     if not len(reader):
         raise DataError(f"it holds no usable sample{first_reason(reader.quarantined)}")
     loader = Loader(reader, preparation, config.cache_decoded)

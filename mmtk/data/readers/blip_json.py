@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmtk.data.readers.image_files import read_image_file
+from mmtk.data.readers.image_files import check_folder, read_image_file
 from mmtk.data.texts import check_unicode, drop_blank
 from mmtk.errors import DataError, SampleError
 from mmtk.printable import printable
@@ -36,8 +36,7 @@ class BlipJsonReader:
         """Raises DataError when a list is missing or is no JSON list, or when the image folder is missing."""
         self.source = source
         self.images = Path(images)
-        if not self.images.is_dir():
-            raise DataError(f"no such image folder: {self.images}")
+        check_folder(self.images)
         self.quarantined: list[Quarantined] = []
         self._items: list[Item] = []
         keys: set[str] = set()

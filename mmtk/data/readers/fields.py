@@ -41,6 +41,14 @@ class Fields:
     def required(self) -> tuple[str, ...]:
         return self.image, *self.texts
 
+    def check(self, columns: Sequence[str], file: Path) -> list[str]:
+        """Return which of a table's columns are read. Raises DataError when one is missing."""
+        missing = [name for name in self.required if name not in columns]
+        if missing:
+            words = ", ".join(map(repr, missing))
+            raise DataError(f"{file}: no column {words}; there are: {printable(', '.join(columns))}")
+        return [name for name in dict.fromkeys((*self.required, self.image_id)) if name in columns]
+
     def sample(self, row: Mapping[str, Any], images: Path, key: str, location: str) -> RawSample:
         """Make a sample of a row; ``images`` is the folder that paths start from.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmtk.data.readers.addresses import describe
 from mmtk.data.readers.fields import Fields
+from mmtk.data.readers.image_files import check_folder
 from mmtk.errors import DataError, SampleError
 from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
@@ -31,8 +32,7 @@ class HfDatasetReader:
         split: str | None = None,
     ) -> None:
         """Raises DataError when the library or the folder is missing, or split or columns aren't there."""
-        if images is not None and not images.is_dir():
-            raise DataError(f"no such image folder: {images}")
+        check_folder(images)
         fields = Fields.of(image, text, image_id, source)
         self.quarantined: list[Quarantined] = []
         self._rows = _open(Path(path), split, fields)
@@ -73,13 +73,7 @@ def _open(path: Path, split: str | None, fields: Fields) -> Any:
         found = found[split]
     elif split is not None:
         raise DataError(f"{path} is one dataset and has no splits; leave 'split' out")
-    names = found.column_names
-    missing = [name for name in fields.required if name not in names]
-    if missing:
-        words = ", ".join(map(repr, missing))
-        raise DataError(f"{path}: no column {words}; there are: {printable(', '.join(names))}")
-    columns = dict.fromkeys(name for name in (*fields.required, fields.image_id) if name in names)
-    found = found.select_columns(list(columns)).with_format(None)
+    found = found.select_columns(fields.check(found.column_names, path)).with_format(None)
     if isinstance(found.features[fields.image], datasets.Image):
         found = found.cast_column(fields.image, datasets.Image(decode=False))
     return found

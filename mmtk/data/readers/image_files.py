@@ -10,6 +10,12 @@ from mmtk.data.readers.tar_samples import MAX_IMAGE
 from mmtk.errors import DataError
 
 
+def check_folder(images: Path | None) -> None:
+    """Raise DataError when a folder of pictures is named that isn't there."""
+    if images is not None and not images.is_dir():
+        raise DataError(f"no such image folder: {images}")
+
+
 def image_path(folder: Path, name: str) -> Path:
     """Return the path of a picture in ``folder``.
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmtk.data.readers.addresses import find_files
 from mmtk.data.readers.fields import Fields, file_names
+from mmtk.data.readers.image_files import check_folder
 from mmtk.data.readers.line_index import Records, csv_records, line_records
+from mmtk.data.readers.parts import Parts
 from mmtk.errors import DataError, SampleError
 from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
@@ -40,7 +40,7 @@ class LineReader:
         self._fields = fields
         self._images = images
         self._names = file_names([records.path for records in files])
-        self._starts = np.cumsum([0, *(len(records) for records in files)])
+        self._parts = Parts(map(len, files))
         self.quarantined = [
             Quarantined(f"{name}-{line}", reason, _location(records, line))
             for name, records in zip(self._names, files, strict=True)
@@ -48,13 +48,11 @@ class LineReader:
         ]
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._parts)
 
     def __getitem__(self, index: int) -> RawSample:
         """Read one sample. Raises SampleError when its row or its picture can't be read."""
-        index = range(len(self))[index]
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        row = index - int(self._starts[number])
+        number, row = self._parts.find(index)
         records = self._files[number]
         line = int(records.lines[row])
         key, location = f"{self._names[number]}-{line}", _location(records, line)
@@ -79,7 +77,7 @@ def jsonl_reader(
 ) -> LineReader:
     """Open files of one JSON object per line. Raises DataError when one can't be read."""
     files = [line_records(file) for file in _files(path, ".jsonl")]
-    _check_folder(images)
+    check_folder(images)
     return LineReader(files, [parse_json] * len(files), Fields.of(image, text, image_id, source), images)
 
 
@@ -95,16 +93,13 @@ def csv_reader(
 ) -> LineReader:
     """Open CSV files. Raises DataError when one can't be read or lacks a column."""
     fields = Fields.of(image, text, image_id, source)
-    _check_folder(images)
+    check_folder(images)
     files, parsers = [], []
     for file in _files(path, ".csv"):
         mark = delimiter or ("\t" if file.suffix.lower() in (".tsv", ".tab") else ",")
         records = csv_records(file, mark)
         names = list(columns) if columns is not None else _header(records, mark)
-        missing = [name for name in fields.required if name not in names]
-        if missing:
-            words = ", ".join(map(repr, missing))
-            raise DataError(f"{file}: no column {words}; there are: {printable(', '.join(names))}")
+        fields.check(names, file)
         files.append(records.rest() if columns is None else records)
         parsers.append(_CsvParser(names, mark))
     return LineReader(files, parsers, fields, images)
@@ -112,11 +107,6 @@ def csv_reader(
 
 def _files(path: Path | Sequence[Path], suffix: str) -> list[Path]:
     return [Path(file) for file in find_files([path] if isinstance(path, str | Path) else path, suffix)]
-
-
-def _check_folder(images: Path | None) -> None:
-    if images is not None and not images.is_dir():
-        raise DataError(f"no such image folder: {images}")
 
 
 def parse_json(line: bytes) -> Row:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmtk.data.readers.addresses import describe, find_files
 from mmtk.data.readers.fields import Fields, file_names
+from mmtk.data.readers.image_files import check_folder
+from mmtk.data.readers.parts import Parts
 from mmtk.errors import DataError, SampleError
 from mmtk.printable import printable
 from mmtk.types import Quarantined, RawSample
@@ -24,12 +25,12 @@ BROKEN = (OSError, ValueError, MemoryError, pa.ArrowException)
 
 @dataclass(frozen=True)
 class Table:
-    """One file: its footer, the columns that are read, and the row at which each row group starts."""
+    """One file: its footer, the columns that are read, and its row groups."""
 
     path: Path
     footer: pq.FileMetaData
     columns: list[str]
-    group_starts: np.ndarray
+    groups: Parts
 
 
 class GroupCache:
@@ -78,8 +79,7 @@ class ParquetReader:
         cached_groups: int = 4,
     ) -> None:
         """Raises DataError when a path names nothing, a file lacks a column or the folder is missing."""
-        if images is not None and not images.is_dir():
-            raise DataError(f"no such image folder: {images}")
+        check_folder(images)
         self._images = images
         self._fields = Fields.of(image, text, image_id, source)
         self.quarantined: list[Quarantined] = []
@@ -91,38 +91,30 @@ class ParquetReader:
                 reason = f"damaged file: {printable(describe(error))[:200]}"
                 self.quarantined.append(Quarantined(printable(Path(file).name), reason, printable(file)))
         self._names = file_names([table.path for table in self._tables])
-        self._starts = np.cumsum([0, *(int(table.group_starts[-1]) for table in self._tables)])
+        self._parts = Parts(len(table.groups) for table in self._tables)
         self._groups = GroupCache(cached_groups)
 
     def _open(self, path: Path) -> Table:
         with pq.ParquetFile(path) as file:
             footer, names = file.metadata, file.schema_arrow.names
-        missing = [name for name in self._fields.required if name not in names]
-        if missing:
-            words = ", ".join(map(repr, missing))
-            raise DataError(f"{path}: no column {words}; there are: {printable(', '.join(names))}")
-        columns = [
-            name for name in dict.fromkeys([*self._fields.required, self._fields.image_id]) if name in names
-        ]
+        columns = self._fields.check(names, path)
         rows = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
         if min(rows, default=0) < 0:
             raise ValueError("a row group with less than no rows")
-        return Table(path, footer, columns, np.cumsum([0, *rows]))
+        return Table(path, footer, columns, Parts(rows))
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._parts)
 
     def __getitem__(self, index: int) -> RawSample:
         """Read one sample. Raises SampleError when its row group, its row or its picture can't be read."""
-        index = range(len(self))[index]
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        row = index - int(self._starts[number])
+        number, row = self._parts.find(index)
         table = self._tables[number]
         key, location = f"{self._names[number]}-{row}", printable(str(table.path))
-        group = int(np.searchsorted(table.group_starts, row, side="right")) - 1
+        group, place = table.groups.find(row)
         try:
             rows = self._groups.get((number, group), lambda: _read_group(table, group))
-            (values,) = rows.slice(row - int(table.group_starts[group]), 1).to_pylist()
+            (values,) = rows.slice(place, 1).to_pylist()
             return self._fields.sample(values, self._images or table.path.parent, key, location)
         except DataError as error:
             raise SampleError(printable(str(error)), key, location) from error

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmtk.data.readers.addresses import describe, filesystem, find_shards, is_remote, local_path
 from mmtk.data.readers.index_files import shard_index
+from mmtk.data.readers.parts import Parts
 from mmtk.data.readers.tar_index import ShardIndex, Span
 from mmtk.data.readers.tar_samples import assemble
 from mmtk.errors import DataError, SampleError
@@ -51,16 +52,14 @@ class WebDatasetReader:
             self.quarantined += [Quarantined(key, reason, printable(shard)) for key, reason in refused]
             usable = found.without(list(repeated)) if repeated else found
             self._indexes.append(replace(usable, key_hashes=NO_HASHES))
-        self._starts = np.cumsum([0, *(len(one) for one in self._indexes)])
+        self._parts = Parts(map(len, self._indexes))
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._parts)
 
     def __getitem__(self, index: int) -> RawSample:
         """Read one sample. Raises SampleError when its text or its JSON can't be read."""
-        index = range(len(self))[index]
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        row = index - int(self._starts[number])
+        number, row = self._parts.find(index)
         shard = self.shards[number]
         key, location = self._indexes[number].key(row), printable(shard)
         try:
@@ -123,13 +122,12 @@ def _duplicates(indexes: Sequence[ShardIndex], shards: Sequence[str]) -> dict[in
     same = np.flatnonzero(hashes[1:] == hashes[:-1])
     if not len(same):
         return {}
-    starts = np.cumsum([0, *(len(index) for index in indexes)])
+    parts = Parts(map(len, indexes))
     first: dict[str, int] = {}
     found: dict[int, dict[int, str]] = {}
     # A sample stands in two pairs of neighbours where its key comes three times.
     for sample in sorted({int(order[place]) for pair in same for place in (pair, pair + 1)}):
-        number = int(np.searchsorted(starts, sample, side="right")) - 1
-        row = sample - int(starts[number])
+        number, row = parts.find(sample)
         key = indexes[number].key(row)
         if key in first:
             place = shards[first[key]].rpartition("/")[2]
