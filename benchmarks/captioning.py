@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import BlipForConditionalGeneration
 
+from benchmarks.arguments import positive
 from benchmarks.transformers_blip import Sizes, learner, take_weights, transformers_captioner, written
 from mmtk.engine.learner import Learner
 from mmtk.types import Decoding
@@ -168,13 +169,6 @@ def as_json(results: Sequence[Timed], batch: int) -> str:
             "ratio": timed.ratio,
         }
     )
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, not '{text}'")
-    return number
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -31,6 +31,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
+from benchmarks.arguments import positive
 from mmtk.data.configs import CLIP_MEAN, CLIP_STD, DataConfig, SourceConfig
 from mmtk.data.images.decode import EncodedPicture
 from mmtk.data.images.draws import Draws
@@ -295,13 +296,6 @@ def as_json(measured: Measured) -> str:
             "ratio": measured.public / measured.ours,
         }
     )
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, not '{text}'")
-    return number
 
 
 def build_parser() -> argparse.ArgumentParser:
