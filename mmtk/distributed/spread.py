@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils import get_total_norm
 
-from mmtk.distributed.collectives import local_part
+from mmtk.distributed.collectives import local_part, rank
 
 if TYPE_CHECKING:
     from mmtk.kinds import OptimizerFactory
@@ -132,19 +132,23 @@ class Spread:
 
 
 def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy tensors to the CPU, shards put together. Every rank must call it, with the same names.
+    """Copy tensors to rank 0's CPU, shards put together. Every rank must call it, with the same names.
 
-    What goes by several names is copied once.
+    What goes by several names is copied once. The other ranks get nothing: they would only let go of it.
     """
-    copies: dict[tuple[object, ...], Tensor] = {}
-    whole = {}
+    first_names: dict[tuple[object, ...], str] = {}
+    whole: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         local = local_part(tensor)
         place = (local.data_ptr(), local.dtype, local.shape, local.stride()) if local.numel() else (name,)
-        if place not in copies:
-            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-            copies[place] = full.detach().to("cpu", copy=True).contiguous()
-        whole[name] = copies[place]
+        first = first_names.setdefault(place, name)
+        if first != name:
+            if rank() == 0:
+                whole[name] = whole[first]
+            continue
+        full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if rank() == 0:
+            whole[name] = full.detach().to("cpu", copy=True).contiguous()
     return whole
 
 

@@ -27,10 +27,7 @@ class JsonLines:
     def rewind(self, step: int) -> None:
         """Forget the lines after ``step``: a killed try wrote them, and the resumed one writes them again."""
         self._file.close()
-        kept = [line for line in self._path.read_text("utf-8").splitlines() if step_of(line) <= step]
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        partial.write_text("".join(f"{line}\n" for line in kept), "utf-8")
-        partial.replace(self._path)
+        forget_after(step, self._path)
         self._file = self._path.open("a", encoding="utf-8")
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -41,7 +38,15 @@ class JsonLines:
         self._file.close()
 
 
-def step_of(line: str) -> float:
+def forget_after(step: int, path: Path) -> None:
+    """Leave out of a file of JSON lines with a ``step`` those after ``step``, and what a kill cut short."""
+    kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+    partial.replace(path)
+
+
+def _step_of(line: str) -> float:
     """The step of a line; infinity for a line that a kill cut short."""
     try:
         return int(json.loads(line)["step"])

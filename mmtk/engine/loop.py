@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -47,8 +48,7 @@ class Job:
 
     def go_on_from(self, saved: Progress) -> None:
         """Take over what a state holds beside tensors."""
-        for entry in saved.quarantined:
-            self.data.quarantine.add(entry)
+        self.data.quarantine.add_all(saved.quarantined)
         self.data.load_state(saved.streams)
         self.window.load(saved.window)
         self.clock.load(saved.timing)
@@ -136,7 +136,7 @@ def _step(job: Job, batches: list[Batch], step: int, shown: Display) -> dict[str
         shown.say(job.nonfinite.add(step, skipped))
         return None
     job.nonfinite.in_a_row = 0
-    if figures["gradient_norm"] == float("inf") or figures["gradient_norm"] != figures["gradient_norm"]:
+    if not math.isfinite(figures["gradient_norm"]):
         return None  # float16 overflowed and the scale was lowered: nothing to average
     course = job.trainer.course
     return figures | {"epoch": course.scheduled(step + 1) / course.steps_per_epoch}

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from mmtk.distributed.collectives import rank
-from mmtk.engine.loggers import step_of
+from mmtk.engine.loggers import forget_after
 from mmtk.engine.trainer import NonFiniteStepError
 
 NONFINITE = "nonfinite.jsonl"
@@ -48,7 +48,5 @@ class NonFiniteLog:
     def load(self, in_a_row: int, total: int, *, step: int) -> None:
         """Go on after ``step`` steps; what a killed try noted after them is forgotten: it comes again."""
         self.in_a_row, self.total = in_a_row, total
-        if rank() > 0 or not self._path.exists():
-            return
-        lines = [line for line in self._path.read_text("utf-8").splitlines() if step_of(line) <= step]
-        self._path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        if rank() == 0 and self._path.exists():
+            forget_after(step, self._path)

@@ -10,6 +10,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
+def last_layers(layers: Sequence[nn.Module], share: float) -> Sequence[nn.Module]:
+    """Return the last ones of layers, a share of them, rounded up."""
+    return layers[len(layers) - math.ceil(share * len(layers)) :]
+
+
 class TorchCheckpointing:
     """Recomputes activations of the last layers in the backward pass (Chen et al. 2016, arXiv 1604.06174).
 
@@ -21,7 +26,6 @@ class TorchCheckpointing:
         self._share = layers
 
     def __call__(self, layers: Sequence[nn.Module]) -> None:
-        count = math.ceil(self._share * len(layers))
-        for layer in layers[len(layers) - count :]:
+        for layer in last_layers(layers, self._share):
             # An attribute of the instance: a wrapper module would change the names of the weights.
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

@@ -23,6 +23,7 @@ from mmtk.engine.position import FIRST, START, Origin, Place
 from mmtk.engine.training_state import (
     TrainingState,
     ensure_optimizer_state,
+    learner_tensors,
     put_state,
     sharded_tensors,
     take_state,
@@ -156,12 +157,11 @@ class SavedStates:
 
     def best_learner(self) -> dict[str, Tensor] | None:
         """The learner's tensors in the best state; None where no best one is kept, or it is the newest."""
-        best = self._best(self._states())
-        if best is None or best == self._states()[-1] or self._saving.form == "sharded":
+        states = self._states()
+        best = self._best(states)
+        if best is None or best == states[-1] or self._saving.form == "sharded":
             return None
-        prefix = "learner."
-        tensors = read_weights(best / _WEIGHTS)
-        return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+        return learner_tensors(read_weights(best / _WEIGHTS))
 
     def clear(self) -> None:
         """Remove all states."""
@@ -278,10 +278,9 @@ def _told(write: Callable[[], None], target: Path) -> None:
     except OSError as error:
         free = shutil.disk_usage(_existing(target)).free
         raise StageError(
-            f"the training state can't be saved in {target}: {error.strerror or error} ({free / 2**20:,.0f} "
-            "MiB are "
-            "free there); the states that were saved before are whole, and the same command goes on from the "
-            "newest"
+            f"the training state can't be saved in {target}: {error.strerror or error} "
+            f"({free / 2**20:,.0f} MiB are free there); the states that were saved before are whole, "
+            "and the same command goes on from the newest"
         ) from error
 
 

@@ -26,6 +26,7 @@ from mmtk.engine.saved_states import Progress, SavedStates
 from mmtk.engine.step_clock import StepClock, stamps_for
 from mmtk.engine.timing import table, write_timing
 from mmtk.engine.trainer import Trainer
+from mmtk.engine.training_state import learner_tensors
 from mmtk.errors import StageError
 from mmtk.kinds import Logger, WeightSource
 from mmtk.stages.context import StageContext
@@ -87,8 +88,7 @@ class TrainStage:
         context = job.context
         outputs = {name: context.folder / output.path for name, output in self._config.OUTPUTS.items()}
         with job.trainer.spread.tensors() as tensors:
-            learners = {name: one for name, one in tensors.items() if name.startswith("learner.")}
-            whole = {name.removeprefix("learner."): one for name, one in whole_tensors(learners).items()}
+            whole = whole_tensors(learner_tensors(tensors))
         quarantined = job.quarantined()
         job.states.wait()
         if rank() > 0:

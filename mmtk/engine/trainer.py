@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -193,8 +194,8 @@ class Trainer:
 
     def _may_step(self, figures: Mapping[str, float], norm: float, keys: Sequence[str], step: int) -> bool:
         """Whether to take the step; not where float16 has overflowed."""
-        wrong = [name for name in self.learner.heads if not _is_finite(figures[f"loss/{name}"])]
-        if not wrong and _is_finite(norm):
+        wrong = [name for name in self.learner.heads if not math.isfinite(figures[f"loss/{name}"])]
+        if not wrong and math.isfinite(norm):
             self.loss_scale.update(overflow=False)
             return True
         if not wrong and not self.loss_scale.at_floor:
@@ -237,10 +238,6 @@ def _terms(head: Any, context: Any) -> int:
 def _named(keys: Sequence[str]) -> str:
     more = f", … ({len(keys)} in all)" if len(keys) > 8 else ""
     return f"The batch: {', '.join(map(printable, keys[:8]))}{more}"
-
-
-def _is_finite(value: float) -> bool:
-    return abs(value) < float("inf")
 
 
 def _figures(loss: Tensor, outputs: Mapping[str, HeadOutput], share: Mapping[str, float]) -> dict[str, float]:

@@ -37,6 +37,12 @@ def take_state(spread: Spread) -> TrainingState:
     return TrainingState(whole | whole_tensors(moments), numbers)
 
 
+def learner_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a state's tensors the learner's, by its own names."""
+    prefix = "learner."
+    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+
+
 def put_state(spread: Spread, state: TrainingState) -> None:
     """Copy a whole state into its place. Every rank must call it, with the same state.
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
 from fairscale.optim import OSS
-from torch import nn
 
 from mmtk.api import StageError
 from mmtk.distributed.collectives import rank, world_size
 from mmtk.distributed.spread import Spread, Workload
-from mmtk.distributed.strategies import plain, replicated
+from mmtk.distributed.strategies import DdpSpread, plain, replicated
 
 
 class FairscaleOss:
@@ -41,17 +38,11 @@ def sharded_optimizer(workload: Workload) -> OSS:
         raise StageError(f"fairscale can't shard the optimizer {type(whole).__name__}: {error}") from error
 
 
-class OssSpread(Spread):
+class OssSpread(DdpSpread):
     """A workload whose optimizer state is in shards. States are saved whole."""
 
     sharded_saving = False
     optimizer: OSS
-
-    def __init__(self, workload: Workload, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        super().__init__(workload, objective, optimizer)
-
-    def accumulating(self) -> AbstractContextManager[None]:
-        return self.objective.no_sync()  # type: ignore[operator]
 
     def optimizer_state(self) -> dict[str, Any]:
         self.optimizer.consolidate_state_dict(recipient_rank=0)

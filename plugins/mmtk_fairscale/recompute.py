@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from fairscale.nn.checkpoint import checkpoint_wrapper
 from torch import nn
+
+from mmtk.engine.recompute import last_layers
 
 
 class FairscaleCheckpointing:
@@ -25,8 +26,7 @@ class FairscaleCheckpointing:
         self._offload = offload_to_cpu
 
     def __call__(self, layers: Sequence[nn.Module]) -> None:
-        count = math.ceil(self._share * len(layers))
-        for layer in layers[len(layers) - count :]:
+        for layer in last_layers(layers, self._share):
             if getattr(layer, "forward_methods", ()):
                 continue
             checkpoint_wrapper(layer, offload_to_cpu=self._offload)  # it changes the layer in place
