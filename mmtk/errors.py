@@ -1,10 +1,16 @@
 """Errors that a user can cause. The command line prints them as one message, without a traceback."""
 
-from mmtk.printable import printable
+from mmtk.printable import brief
 
 
 class MmtkError(Exception):
-    """Base of every error whose message is meant for the user."""
+    """Base of every error whose message is meant for the user.
+
+    Attributes:
+        on_all_ranks: whether every rank of the run raises it; rank 0 then says it.
+    """
+
+    on_all_ranks = False
 
 
 class RecipeError(MmtkError):
@@ -37,7 +43,7 @@ class SampleError(DataError):
     """
 
     def __init__(self, reason: str, key: str, location: str) -> None:
-        super().__init__(printable(f"{location}: {key}: {reason}"))
+        super().__init__(": ".join(map(brief, (location, key, reason))))
         self.reason = reason
         self.key = key
         self.location = location

@@ -20,6 +20,14 @@ def printable(text: object) -> str:
     return "".join(_spelt(one) if _is_hidden(one) else one for one in shown)
 
 
+def brief(text: object, limit: int = 200) -> str:
+    """Return ``text`` likewise, cut after ``limit`` characters of its own, with how many it has."""
+    whole = str(text)
+    if len(whole) <= limit:
+        return printable(whole)
+    return f"{printable(whole[:limit])}… ({len(whole):,} characters)"
+
+
 def printable_lines(text: object) -> str:
     """Return ``text`` likewise, but with its line ends. For whole messages, of which data is a part."""
     return "\n".join(printable(line) for line in str(text).split("\n"))

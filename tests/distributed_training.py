@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,13 @@ from mmtk.engine.training_state import TrainingState, put_state, take_state
 from mmtk.types import Batch
 from tests.blip.parts import batch, tiny_learner
 
-STRATEGIES: dict[str, Any] = {"single": Single, "ddp": Ddp, "fsdp2": Fsdp2, "fairscale_oss": FairscaleOss}
+STRATEGIES: dict[str, Any] = {
+    "single": Single,
+    "ddp": Ddp,
+    "fsdp2": Fsdp2,
+    "fsdp2 gathered": partial(Fsdp2, reshard_after_forward=False),
+    "fairscale_oss": FairscaleOss,
+}
 # Of different lengths, so that the ranks hold different numbers of tokens; two pairs show one image.
 CAPTIONS = (
     ("a red cat", "the big blue dogs on a green car", "owl", "a small house near the tree and a dog"),

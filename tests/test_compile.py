@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +19,17 @@ from mmtk.engine.recompute import TorchCheckpointing
 from tests.distributed_training import train
 
 HAS_COMPILER = shutil.which("g++") is not None or shutil.which("clang++") is not None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_COMPILER, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_missing_gpu_is_not_complained_of(tmp_path: Path) -> None:
+    code = "import torch; from mmtk.engine.compiling import compile_layers; "
+    code += "compile_layers([torch.nn.Linear(2, 2)], torch.device('cpu'))"
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "CUDA_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from tests import distributed_training
 from tests.distributed_training import train
 from tests.ranks import run_ranks
 
-STRATEGIES = ("ddp", "fsdp2", "fairscale_oss")
+STRATEGIES = ("ddp", "fsdp2", "fsdp2 gathered", "fairscale_oss")
 STEPS = 4
 REFUSED: dict[str, Any] = {
     "sdp": FairscaleSdp,

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from mmtk.cli import check, export_command, import_command, list_plugins, run
+from mmtk.cli import (
+    caption,
+    check,
+    embed,
+    export_command,
+    import_command,
+    index,
+    list_plugins,
+    match,
+    run,
+    search,
+)
+from mmtk.cli.results import note
+from mmtk.disk import FULL_DISK
 from mmtk.distributed.group import SilentExitError
 from mmtk.distributed.launch import note_exit
 from mmtk.errors import MmtkError
@@ -19,12 +31,17 @@ from mmtk.printable import printable_lines
 COMMANDS = {
     "run": run,
     "check": check,
+    "caption": caption,
+    "match": match,
+    "embed": embed,
+    "index": index,
+    "search": search,
     "import": import_command,
     "export": export_command,
     "list-plugins": list_plugins,
 }
 USER_ERROR = 2
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+LISTS = ("options", "overrides", "images", "texts")  # arguments that a command takes any number of
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,32 +90,31 @@ def _run(argv: Sequence[str] | None) -> int:
         parsed = _parsed(parser, arguments)
         code: int = parsed.execute(parsed)
     except MmtkError as error:
-        complain(str(error))
+        note(str(error))
         return USER_ERROR
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.filename is None and error.errno not in FULL_DISK:
             raise
-        complain(f"{error.filename or arguments[0]}: {error.strerror}")
+        note(f"{error.filename or arguments[0]}: {error.strerror}")
         return USER_ERROR
     except SilentExitError as silent:
         return silent.exit_code
     except KeyboardInterrupt as signal_:
-        again = "; the same command goes on from here" if arguments[0] == "run" else ""
-        complain(f"interrupted{again}")
+        again = "; the same command goes on from here" if arguments[0] in ("run", "index") else ""
+        note(f"interrupted{again}")
         return getattr(signal_, "exit_code", 130)
     return code
 
 
-def complain(message: str) -> None:
-    """Print a message, parts of which may come from data, to the standard error output."""
-    print(f"mmtk: {printable_lines(message)}", file=sys.stderr)
-
-
 def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse; ``key=value`` arguments may also stand behind options, where argparse leaves them over."""
+    """Parse; the last arguments of a kind may also stand behind options, where argparse leaves them over."""
     parsed, left_over = parser.parse_known_args(arguments)
-    taking = next((name for name in ("options", "overrides") if hasattr(parsed, name)), None)
-    if left_over and (taking is None or any(one.startswith("-") for one in left_over)):
+    taking = next((name for name in LISTS if hasattr(parsed, name)), None)
+    if left_over and (taking is None or any(one.startswith("-") and one != "-" for one in left_over)):
         parser.error(f"unrecognized arguments: {' '.join(left_over)}")
     if taking is not None:
         setattr(parsed, taking, [*getattr(parsed, taking), *left_over])

@@ -185,8 +185,9 @@ class DataConfig:
     limits: ImageLimits = DEFAULT_LIMITS
     """which pictures are quarantined"""
     max_quarantined: Annotated[float | None, Range(0, None)] = None
-    """ends the stage when more can't be used: a number of samples or, below 1, a share of those tried, once
-    these are 100; each process counts its own"""
+    """ends the stage at the first sample past it that can't be used: a number of samples or, below 1, a share
+    of those tried, once these are 100; each process counts its own, and in a number those of all processes
+    that a saved state has, once it goes on from one"""
     cache_decoded: bool = False
     """keep every decoded picture of the readers in memory (12 KB each at 64x64): for small pictures only"""
 
@@ -219,5 +220,5 @@ class EvaluationDataConfig:
     limits: ImageLimits = DEFAULT_LIMITS
     """which pictures are quarantined"""
     max_quarantined: Annotated[float | None, Range(0, None)] = None
-    """ends the stage when more can't be used: a number of samples or, below 1, a share of those tried, once
-    these are 100; a stage that works in parts counts each part for itself"""
+    """ends the stage at the first sample past it that can't be used: a number of samples or, below 1, a share
+    of those tried, once these are 100; a stage that works in parts counts each part for itself"""

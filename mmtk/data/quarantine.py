@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mmtk.errors import DataError
+from mmtk.printable import brief
+from mmtk.report.wording import counted
 from mmtk.types import Quarantined
 
 FEW = 100  # a share of fewer samples than these says nothing
@@ -73,6 +75,10 @@ class Quarantine:
         partial.replace(path)
 
 
+class LimitPassedError(DataError):
+    """More samples can't be used than ``max_quarantined`` allows."""
+
+
 class Refusals:
     """What this process could not use of what it tried, held against a limit. Safe to share between threads.
 
@@ -97,27 +103,39 @@ class Refusals:
             self._tried += 1
 
     def add(self, entry: Quarantined) -> None:
-        """Quarantine a sample that was tried."""
-        self.quarantine.add(entry)
+        """Quarantine a sample that was tried.
+
+        Raises LimitPassedError when that passes the limit, and without adding anything once it is passed.
+        """
         with self._lock:
+            self._check()
+            self.quarantine.add(entry)
             self._met.add((entry.location, entry.key))
+            self._check()
 
     def check(self) -> None:
-        """Raise DataError when the limit is passed."""
+        """Raise LimitPassedError when the limit is passed."""
+        with self._lock:
+            self._check()
+
+    def _check(self) -> None:
         if self._limit is None:
             return
         if not 0 < self._limit < 1:
             if len(self.quarantine) > self._limit:
-                raise DataError(self._complaint(f"{len(self.quarantine):,} samples", f"{self._limit:g}"))
+                raise LimitPassedError(
+                    self._complaint(counted(len(self.quarantine), "sample"), f"{self._limit:g}")
+                )
             return
-        with self._lock:
-            met, tried = len(self._met), self._tried
+        met, tried = len(self._met), self._tried
         if tried >= FEW and met > self._limit * tried:
-            raise DataError(self._complaint(f"{met:,} of {tried:,} samples", f"{self._limit:.3g}"))
+            raise LimitPassedError(self._complaint(f"{met:,} of {tried:,} samples", f"{self._limit:.3g}"))
 
     def _complaint(self, amount: str, limit: str) -> str:
-        counts = ", ".join(f"{reason} {count:,}" for reason, count in self.quarantine.counts().items())
-        first = "".join(f"\n  {e.location}: {e.key}: {e.reason}" for e in self.quarantine.entries[:3])
+        counts = ", ".join(f"{brief(reason)} {count:,}" for reason, count in self.quarantine.counts().items())
+        first = "".join(
+            f"\n  {brief(e.location)}: {brief(e.key)}: {brief(e.reason)}" for e in self.quarantine.entries[:3]
+        )
         return f"{amount} can't be used, and max_quarantined is {limit}: {counts}. The first ones:{first}"
 
 

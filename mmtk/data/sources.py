@@ -13,10 +13,10 @@ from mmtk.data.loading import Loaded, Loader, Preparation
 from mmtk.data.mixture import Draw
 from mmtk.data.parallel import ordered_map
 from mmtk.data.positions import Position
-from mmtk.data.quarantine import Refusals
+from mmtk.data.quarantine import LimitPassedError, Refusals
 from mmtk.data.shuffled_stream import Drawn, ShuffledStream
 from mmtk.errors import DataError, SampleError
-from mmtk.printable import printable
+from mmtk.printable import brief
 from mmtk.types import Quarantined, stable_hash
 
 CHUNK = 8  # samples that a worker takes at once: threads hand over costs more than small pictures do
@@ -43,7 +43,7 @@ class IndexedSource:
         self._tried = bytearray(self.samples)
 
     def load(self, draw: Draw, epoch: int) -> Taken:
-        """Load the drawn sample, or another one. Raises DataError when all are unusable."""
+        """Load the drawn sample, or another one. Raises DataError when none is usable, or past the limit."""
         place = (self._seed, epoch, self.name, draw.sample, draw.turn)
         for attempt, index in enumerate(self._candidates(draw.sample, stable_hash(*place, "substitute"))):
             if index in self._unusable:
@@ -122,9 +122,11 @@ class StreamRun:
         self._usable = self._read(position)
 
     def take(self) -> Taken:
-        """Return the next usable sample. Raises DataError when whole passes bring none."""
+        """Return the next usable sample. Raises DataError when whole passes bring none, or past the limit."""
         try:
             return next(self._usable)
+        except LimitPassedError:
+            raise
         except DataError as error:
             reason = first_reason(self._source.refusals.quarantine.entries)
             raise DataError(f"source {self._source.name!r}: {error}{reason}") from error
@@ -159,5 +161,5 @@ def first_reason(quarantined: Sequence[Quarantined]) -> str:
     """Say how many samples were quarantined and what the first one's reason is; nothing if there are none."""
     if not quarantined:
         return ""
-    first = printable(f"{quarantined[0].key}: {quarantined[0].reason}")
+    first = f"{brief(quarantined[0].key)}: {brief(quarantined[0].reason)}"
     return f" ({len(quarantined)} quarantined, the first: {first})"

@@ -11,6 +11,14 @@ import pyarrow.parquet as pq
 from mmtk.errors import DataError
 
 
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet file. Raises DataError when it is none, or damaged."""
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} can't be read as a Parquet file: {str(error).splitlines()[0]}") from error
+
+
 def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
     """Read some columns of a Parquet file, in this order.
 

@@ -6,13 +6,17 @@ numbers of rows, as in a short last batch, but must agree on the other dimension
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+
+from mmtk.errors import MmtkError
+
+_T = TypeVar("_T")
 
 
 def world_size() -> int:
@@ -100,6 +104,26 @@ def gather_objects(value: Any) -> list[Any]:
     values = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def agreed(do: Callable[[], _T]) -> _T:
+    """Do what may fail on one rank, and raise on all ranks what the first one that failed has raised.
+
+    Every rank must call it. Of an error that is no ``MmtkError``, the other ranks don't hear.
+    """
+    if world_size() == 1:
+        return do()
+    result: _T | None = None
+    failure: MmtkError | None = None
+    try:
+        result = do()
+    except MmtkError as error:
+        failure = error
+    first = next((each for each in gather_objects(failure) if each is not None), None)
+    if first is not None:
+        first.on_all_ranks = True
+        raise first from failure
+    return cast(_T, result)
 
 
 def local_part(tensor: Tensor) -> Tensor:

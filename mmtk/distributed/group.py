@@ -69,6 +69,17 @@ class Ranks:
             time.sleep(_POLL_SECONDS)
             left = self._store.add("left", 0)
 
+    @contextlib.contextmanager
+    def rank_0_first(self) -> Iterator[None]:
+        """Of an error that all ranks raise, let rank 0 be the first to fail."""
+        try:
+            yield
+        except MmtkError as error:
+            with contextlib.suppress(Exception):  # the store has gone with rank 0
+                while error.on_all_ranks and not self.leads and not self._store.check(["failed"]):
+                    time.sleep(_POLL_SECONDS)
+            raise
+
     def speaks_for_failure(self) -> bool:
         """Whether this rank, which is about to fail, is the first one; the others then keep silent."""
         if self.size == 1:
@@ -130,7 +141,8 @@ def process_group(device: str) -> Iterator[Ranks]:
         raise StageError(f"the ranks of this run don't find each other: {error}") from error
     ranks = Ranks(rank, local_rank, size, dist.PrefixStore(f"{prefix}/mmtk", store))
     try:
-        yield ranks
+        with ranks.rank_0_first():
+            yield ranks
     except BaseException as error:
         if not ranks.speaks_for_failure():
             raise SilentExitError(_exit_code(error)) from error

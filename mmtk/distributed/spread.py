@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils import get_total_norm
 
-from mmtk.distributed.collectives import local_part, rank
+from mmtk.distributed.collectives import gather_objects, local_part, rank
 
 if TYPE_CHECKING:
     from mmtk.kinds import OptimizerFactory
@@ -108,7 +108,10 @@ class Spread:
         if sharded:
             total = get_total_norm(sharded)
             norms.append(total.full_tensor() if isinstance(total, DTensor) else total)
-        return norms[0] if len(norms) == 1 else torch.stack(norms).square().sum().sqrt()
+        if len(norms) == 1:
+            return norms[0]
+        # Shards may be kept by the CPU while scalars are on the GPU.
+        return torch.stack([norm.to(norms[0].device) for norm in norms]).square().sum().sqrt()
 
     @contextlib.contextmanager
     def tensors(self) -> Iterator[dict[str, Tensor]]:
@@ -123,7 +126,7 @@ class Spread:
         return self.optimizer.state_dict()
 
     def load_optimizer_state(self, state: dict[str, Any]) -> None:
-        """Load a state dict of whole tensors. Every rank must call it."""
+        """Load a state dict of whole tensors or of this rank's own shards. Every rank must call it."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for index, slots in state["state"].items():
             for name, value in slots.items():
@@ -136,20 +139,31 @@ def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     What goes by several names is copied once. The other ranks get nothing: they would only let go of it.
     """
-    first_names: dict[tuple[object, ...], str] = {}
+    # A rank can't tell by an empty shard what it is a part of; so all go by what rank 0 finds.
+    other_names: dict[str, str] = gather_objects(_ties(tensors) if rank() == 0 else {})[0]
     whole: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        local = local_part(tensor)
-        place = (local.data_ptr(), local.dtype, local.shape, local.stride()) if local.numel() else (name,)
-        first = first_names.setdefault(place, name)
-        if first != name:
+        if name in other_names:
             if rank() == 0:
-                whole[name] = whole[first]
+                whole[name] = whole[other_names[name]]
             continue
         full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if rank() == 0:
             whole[name] = full.detach().to("cpu", copy=True).contiguous()
     return whole
+
+
+def _ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """For every name but the first of the same memory, that first name."""
+    first_names: dict[tuple[object, ...], str] = {}
+    ties: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        local = local_part(tensor)
+        place = (local.data_ptr(), local.dtype, local.shape, local.stride()) if local.numel() else (name,)
+        first = first_names.setdefault(place, name)
+        if first != name:
+            ties[name] = first
+    return ties
 
 
 @torch.no_grad()
@@ -161,7 +175,9 @@ def fill(targets: Mapping[str, Tensor], sources: Mapping[str, Tensor]) -> None:
 
 def _placed_like(value: Any, parameter: Tensor) -> Any:
     """Cut a whole tensor into shards as the parameter's, where it has its shape; else return it as it is."""
-    if not isinstance(parameter, DTensor) or not isinstance(value, Tensor) or value.shape != parameter.shape:
+    if not isinstance(parameter, DTensor) or not isinstance(value, Tensor) or isinstance(value, DTensor):
+        return value
+    if value.shape != parameter.shape:
         return value
     return distribute_tensor(
         value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None

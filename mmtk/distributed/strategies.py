@@ -74,7 +74,8 @@ class Fsdp2:
 
     Args:
         reshard_after_forward: drop a layer's gathered parameters after its forward pass and gather them again
-            for its backward pass: less memory, more traffic.
+            for its backward pass: less memory, more traffic. The slow copy, which has no backward pass, drops
+            them in any case.
         cpu_offload: keep the shards in the CPU's memory between uses.
     """
 
@@ -90,19 +91,22 @@ class Fsdp2:
             return plain(workload)
         mesh = init_device_mesh(workload.device.type, (world_size(),))
         twin_layers = workload.twin_layers()
-        scalars = self._shard(workload.objective, workload.layers, mesh)
+        scalars = self._shard(workload.objective, workload.layers, mesh, self._reshard)
         if workload.momentum is not None:
             twin: nn.Module = workload.momentum.twin  # type: ignore[assignment]
-            self._shard(twin, twin_layers, mesh)
+            # The average is taken of shards, and no backward pass would bring the copy back to its own.
+            self._shard(twin, twin_layers, mesh, reshard=True)
         workload.to_device()  # what is not sharded: buffers, scalars, queues
         return FsdpSpread(workload, scalars)
 
-    def _shard(self, root: nn.Module, layers: Sequence[nn.Module], mesh: DeviceMesh) -> list[nn.Parameter]:
+    def _shard(
+        self, root: nn.Module, layers: Sequence[nn.Module], mesh: DeviceMesh, reshard: bool
+    ) -> list[nn.Parameter]:
         """Shard ``root`` layer by layer in its place; return the scalars, which can't be sharded."""
         scalars = {p for p in root.parameters() if p.ndim == 0}
         options: dict[str, Any] = {
             "mesh": mesh,
-            "reshard_after_forward": self._reshard,
+            "reshard_after_forward": reshard,
             "offload_policy": CPUOffloadPolicy() if self._offload else OffloadPolicy(),
             "ignored_params": scalars,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import cast
 
@@ -15,9 +15,10 @@ from mmtk.engine.step_clock import section
 from mmtk.types import Batch
 
 Batches = Generator[Batch, None, None]
+Steps = Generator[tuple[int, list[Batch], float], None, None]
 
 
-def step_batches(data: TrainingData, course: Course, start: int) -> Iterator[tuple[int, list[Batch], float]]:
+def step_batches(data: TrainingData, course: Course, start: int) -> Steps:
     """Yield the steps from ``start`` on, each with its batches and the seconds they were waited for.
 
     The batches that are too few for a full last step of an epoch make a shorter one. An epoch is begun ahead

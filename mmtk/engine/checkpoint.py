@@ -37,13 +37,27 @@ class LearnerNodes:
     heads: Mapping[str, ComponentNode]
 
 
-def save_learner(tensors: Mapping[str, Tensor], nodes: LearnerNodes, folder: Path) -> None:
+@dataclass(frozen=True)
+class TransformNodes:
+    """The recipe nodes of what a learner was trained through; later uses prepare their samples likewise."""
+
+    image: ComponentNode
+    text: ComponentNode
+
+
+def save_learner(
+    tensors: Mapping[str, Tensor],
+    nodes: LearnerNodes,
+    folder: Path,
+    transforms: TransformNodes | None = None,
+) -> None:
     """Write a learner to ``folder``, self-contained; it appears whole or not at all.
 
     Args:
         tensors: the learner's ``state_dict()``, shards put together; tied tensors are written once.
         nodes: how it was built. Every file or folder they name is copied along.
         folder: replaced if it is there.
+        transforms: what prepared its training's samples; None where that isn't known.
     """
     with whole_folder(folder) as partial:
         files = _Files(partial / FILES)
@@ -52,6 +66,9 @@ def save_learner(tensors: Mapping[str, Tensor], nodes: LearnerNodes, folder: Pat
             "model": to_plain(map_leaves(nodes.model, files.take)),
             "heads": {name: to_plain(map_leaves(node, files.take)) for name, node in nodes.heads.items()},
         }
+        if transforms is not None:
+            plain["image_transform"] = to_plain(map_leaves(transforms.image, files.take))
+            plain["text_transform"] = to_plain(map_leaves(transforms.text, files.take))
         (partial / DESCRIPTION).write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", "utf-8")
         save_tensors(tensors, partial / WEIGHTS)
 
@@ -62,6 +79,44 @@ def load_nodes(folder: Path, registry: Registry) -> LearnerNodes:
     Raises:
         CheckpointError: the folder or a file of it is missing or damaged, or a component is not installed.
     """
+    plain = _description(folder)
+    try:
+        return LearnerNodes(
+            model=from_plain("model", _locate(plain["model"], folder), registry),
+            heads={
+                name: from_plain("head", _locate(head, folder), registry)
+                for name, head in plain["heads"].items()
+            },
+        )
+    except RecipeError as error:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION}: the learner can't be rebuilt here: {error}"
+        ) from error
+
+
+def load_transforms(folder: Path, registry: Registry) -> TransformNodes | None:
+    """Read what prepared the samples of the training behind ``folder``; None where that isn't known.
+
+    Raises:
+        CheckpointError: as ``load_nodes``.
+    """
+    plain = _description(folder)
+    if "image_transform" not in plain or "text_transform" not in plain:
+        return None
+    try:
+        image, text = (
+            from_plain(kind, _locate(plain[kind], folder), registry)
+            for kind in ("image_transform", "text_transform")
+        )
+    except RecipeError as error:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION}: how its samples are prepared can't be told here: {error}"
+        ) from error
+    return TransformNodes(image, text)
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """Read ``learner.json``. Raises CheckpointError where it is missing or damaged."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: there is no such checkpoint folder")
     path = folder / DESCRIPTION
@@ -69,20 +124,15 @@ def load_nodes(folder: Path, registry: Registry) -> LearnerNodes:
         raise CheckpointError(f"{folder}: no checkpoint, {DESCRIPTION} is missing")
     try:
         plain = json.loads(path.read_text("utf-8"))
-        version, model, heads = plain["format"], plain["model"], dict(plain["heads"])
+        version = plain["format"]
+        plain = {**plain, "model": plain["model"], "heads": dict(plain["heads"])}
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from error
     if version != _FORMAT:
         raise CheckpointError(
             f"{path}: written in format {version}, and this version of mmtk reads {_FORMAT}"
         )
-    try:
-        return LearnerNodes(
-            model=from_plain("model", _locate(model, folder), registry),
-            heads={name: from_plain("head", _locate(head, folder), registry) for name, head in heads.items()},
-        )
-    except RecipeError as error:
-        raise CheckpointError(f"{path}: the learner can't be rebuilt here: {error}") from error
+    return plain
 
 
 def build_learner(nodes: LearnerNodes, registry: Registry) -> Learner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 
@@ -14,6 +15,11 @@ _HINT = {
     "cpu": "On the CPU torch.compile needs a C++ compiler (g++ or clang++; CXX may name one)",
     "cuda": "On NVIDIA GPUs torch.compile needs Triton and a C compiler",
 }
+
+# Where CUDA is installed and no GPU is found, importing what compiles for the CPU warns of it.
+logging.getLogger("torch.utils.cpp_extension").addFilter(
+    lambda record: not record.getMessage().startswith("No CUDA runtime is found")
+)
 
 
 def compile_layers(layers: Sequence[nn.Module], device: torch.device) -> None:

@@ -142,7 +142,7 @@ class SavingConfig:
     """the newest states stay; an older one is taken where a newer one is damaged"""
     best_by: str | None = None
     """a figure, e.g. `loss` or `loss/lm`: the state with its lowest mean since the state before stays as
-    well, and its learner is the checkpoint `best` beside the last one"""
+    well; with `form: whole` its learner is the checkpoint `best` beside the last one, if that isn't it"""
     asynchronous: bool = False
     """write in the background, from a copy in memory, while training goes on; for `form: whole`"""
     form: Literal["whole", "sharded"] = "whole"

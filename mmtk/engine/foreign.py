@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmtk.engine.checkpoint import (
-    DESCRIPTION,
     LearnerNodes,
     build_learner,
     load_learner,
@@ -19,6 +18,7 @@ from mmtk.engine.checkpoint import (
     save_learner,
 )
 from mmtk.engine.initialise import Takeover, take_over
+from mmtk.engine.runs import CHECKPOINT, checkpoints_in
 from mmtk.errors import CheckpointError, PluginError, RecipeError
 from mmtk.kinds import Exporter, Importer
 from mmtk.recipe.build import blueprint, from_options, from_plain, to_plain
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 RESOLVED = "recipe.resolved.yaml"
 EVALUATION = "evaluation"  # artifact type of the figures that a model card shows
-CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -118,18 +117,14 @@ def export_learner(
     """
     exporter: Exporter = blueprint(from_options("exporter", name, options, registry), registry, {}).build()
     _refuse_existing(target)
-    if not source.is_dir():
-        raise CheckpointError(f"{source}: there is no such folder; expected a run's folder or a checkpoint's")
-    if (source / DESCRIPTION).is_file():
-        if stage is not None:
-            raise CheckpointError(f"{source}: a checkpoint, and no run with a stage '{stage}'")
-        return exporter(_source(source, registry, source.resolve().name), target)
-    chosen = _chosen_stage(source, stage)
+    chosen, checkpoint = list(checkpoints_in(source, stage).items())[-1]
+    if not chosen:
+        return exporter(_source(checkpoint, registry, source.resolve().name), target)
     said = (f"the checkpoint of stage '{chosen}'",) if stage is None else ()
     metrics = _metrics(source, chosen, registry)
     resolved = source / RESOLVED
     recipe = resolved.read_text("utf-8") if resolved.is_file() else ""
-    found = _source(source / chosen / CHECKPOINT, registry, source.resolve().name, recipe, metrics)
+    found = _source(checkpoint, registry, source.resolve().name, recipe, metrics)
     return (*said, *exporter(found, target))
 
 
@@ -149,26 +144,6 @@ def _source(
         recipe=recipe,
         metrics=metrics,
     )
-
-
-def _chosen_stage(run: Path, stage: str | None) -> str:
-    """The stage whose checkpoint is exported."""
-    finished = {
-        folder.name: record
-        for folder in run.iterdir()
-        if (folder / CHECKPOINT / DESCRIPTION).is_file() and (record := read_record(folder))
-        if record.status is Status.DONE
-    }
-    names = sorted(finished, key=lambda name: finished[name].finished)
-    if not names:
-        raise CheckpointError(f"{run}: no checkpoint here, and no stage of a run that finished one")
-    if stage is None:
-        return names[-1]
-    if stage not in finished:
-        raise CheckpointError(
-            f"{run}: no finished checkpoint of a stage '{stage}'; there are: {', '.join(names)}"
-        )
-    return stage
 
 
 def _metrics(run: Path, stage: str, registry: Registry) -> dict[str, dict[str, float]]:

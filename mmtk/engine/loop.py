@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mmtk.data.pipeline import TrainingData
-from mmtk.distributed.collectives import gather_objects, mean_over_ranks, world_size
+from mmtk.distributed.collectives import agreed, gather_objects, mean_over_ranks, world_size
 from mmtk.engine.batches import step_batches
 from mmtk.engine.configs import TrainConfig
 from mmtk.engine.figures import Window
@@ -20,7 +21,9 @@ from mmtk.engine.saved_states import Progress, SavedStates
 from mmtk.engine.step_clock import StepClock, section
 from mmtk.engine.step_trace import StepTrace
 from mmtk.engine.trainer import NonFiniteStepError, Trainer, chance_losses
+from mmtk.errors import StageError
 from mmtk.kinds import Logger
+from mmtk.registry import nearest
 from mmtk.stages.context import StageContext
 from mmtk.stages.interrupt import Interrupted, StopRequest, deferred_stop
 from mmtk.types import Batch, Quarantined
@@ -34,6 +37,7 @@ class Job:
         window: figures since the last logged line.
         since_save: figures since the last saved state.
         clock: where the time goes.
+        best_is_known: whether ``saving.best_by`` has been looked for among the figures.
     """
 
     trainer: Trainer
@@ -45,6 +49,7 @@ class Job:
     window: Window = field(default_factory=Window)
     since_save: Window = field(default_factory=Window)
     clock: StepClock = field(default_factory=StepClock)
+    best_is_known: bool = False
 
     def go_on_from(self, saved: Progress) -> None:
         """Take over what a state holds beside tensors."""
@@ -61,7 +66,10 @@ class Job:
         return list(dict.fromkeys(entry for entries in everyones for entry in entries))
 
     def save(self, step: int) -> None:
-        """Save the state after ``step`` steps. Every rank must call it."""
+        """Save the state after ``step`` steps. Every rank must call it.
+
+        Raises StageError when the disk fails or, behind the first steps, there is no figure ``best_by``.
+        """
         course, figure = self.trainer.course, self.config.saving.best_by
         means = self.since_save.close()
         self.states.save(
@@ -80,16 +88,32 @@ class Job:
                 best=None if figure is None else means.get(figure),
             )
         )
+        if figure is not None and not self.best_is_known and "loss" in means:
+            agreed(lambda: _check_best(figure, means))
+            self.best_is_known = True
 
     def saves_after(self, step: int) -> bool:
-        every = self.config.save_every
-        return self.trainer.course.ends_epoch(step) or (every is not None and step % every == 0)
+        course, every = self.trainer.course, self.config.save_every
+        if self.config.saving.best_by is not None and step == course.total_steps:
+            return True  # the last steps may be the best ones
+        return course.ends_epoch(step) or (every is not None and step % every == 0)
+
+
+def _check_best(figure: str, means: Mapping[str, float]) -> None:
+    if figure in means:
+        return
+    near = nearest(figure, means)
+    hint = f"did you mean '{near}'? " if near else ""
+    raise StageError(
+        f"saving.best_by: there is no figure '{figure}'; {hint}there are: {', '.join(sorted(means))}"
+    )
 
 
 def run_steps(job: Job, start: int, loggers: list[Logger]) -> None:
     """Do the steps after ``start``.
 
     Raises:
+        StageError: a state can't be saved, or there is no figure ``saving.best_by``.
         Interrupted: a signal came to any rank; the step was finished and the state saved.
         NonFiniteStepError: too many steps in a row were not finite.
     """
@@ -98,11 +122,13 @@ def run_steps(job: Job, start: int, loggers: list[Logger]) -> None:
     total = trainer.course.total_steps
     with (
         deferred_stop() as stop,
+        contextlib.closing(job.states),  # the next run must not find this one writing
         display(context.name, total, start, context.say) as shown,
         job.clock,
         StepTrace(job.config.profile, context.folder, job.clock, shown.say) as trace,
+        contextlib.closing(step_batches(job.data, trainer.course, start)) as steps,
     ):
-        for step, batches, waited in step_batches(job.data, trainer.course, start):
+        for step, batches, waited in steps:
             done = step + 1
             figures = _step(job, batches, step, shown)
             with section("logging"):

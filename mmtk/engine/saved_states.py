@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-import threading
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,20 @@ from typing import Any
 from torch import Tensor
 from torch.distributed.checkpoint import CheckpointException
 
-from mmtk.distributed.collectives import gather_objects, rank
+from mmtk.disk import cause_and_room
+from mmtk.distributed.collectives import agreed, gather_objects, rank
 from mmtk.distributed.spread import Spread
+from mmtk.engine.background import Background
 from mmtk.engine.configs import SavingConfig
 from mmtk.engine.folders import whole_folder
 from mmtk.engine.manifest import damage, write_manifest
 from mmtk.engine.position import FIRST, START, Origin, Place
+from mmtk.engine.shards import load_shards, save_shards, shard_names
 from mmtk.engine.training_state import (
     TrainingState,
     ensure_optimizer_state,
     learner_tensors,
+    put_optimizer_state,
     put_state,
     sharded_tensors,
     take_state,
@@ -31,9 +34,6 @@ from mmtk.engine.training_state import (
 from mmtk.engine.weights import read_weights, save_tensors
 from mmtk.errors import CheckpointError, StageError
 from mmtk.types import Quarantined
-
-# Of one rank it says that there is one.
-warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
 
 _WEIGHTS = "state.safetensors"
 _SHARDS = "shards"
@@ -103,7 +103,7 @@ class SavedStates:
         self._spread = spread
         self._saving = saving
         self._say = say
-        self._writing: _Writing | None = None
+        self._writing: Background | None = None
 
     def save(self, progress: Progress) -> None:
         """Write the state after ``progress.step`` steps, then remove those that are not to be kept.
@@ -117,22 +117,31 @@ class SavedStates:
             self._save_sharded(target, progress)
             return
         state = take_state(self._spread)
-        if rank() > 0:
-            return
 
         def write() -> None:
-            self._write(target, progress, state)
+            if rank() == 0:
+                with self._told():
+                    self._write(target, progress, state)
 
         if self._saving.asynchronous:
-            self._writing = _Writing(write)
+            self._writing = Background(write)
         else:
-            _told(write, target)
+            agreed(write)
 
     def wait(self) -> None:
         """Wait until a state that is being written in the background is whole. Raises as ``save``."""
         if self._writing is not None:
-            writing, self._writing = self._writing, None
-            _told(writing.finish, self._folder)
+            agreed(self._writing.finish)
+            self._writing = None
+
+    def close(self) -> None:
+        """Wait, as this rank alone, until nothing is being written; a failure is said, not raised."""
+        if self._writing is not None:
+            try:
+                self._writing.finish()
+            except StageError as error:
+                self._say(str(error))
+            self._writing = None
 
     def load(self) -> Progress | None:
         """Load the newest whole state into its place; None when there is none.
@@ -141,18 +150,23 @@ class SavedStates:
 
         Raises CheckpointError when all are damaged, or when it is of another model.
         """
-        found = self._newest_whole() if rank() == 0 else None
+        found = agreed(lambda: self._newest_whole() if rank() == 0 else None)
         newest: Path | None = gather_objects(found)[0]
         if newest is None:
             return None
-        try:
-            progress = Progress.from_json((newest / _PROGRESS).read_text("utf-8"))
-            self._put(newest, progress.numbers)
-        except (CheckpointError, ValueError, KeyError, TypeError, CheckpointException) as error:
-            raise CheckpointError(
-                f"the training state in {newest} can't be used; delete {self._folder} to train this stage "
-                f"from its start. {error}"
-            ) from error
+
+        def read() -> tuple[Progress, dict[str, Tensor] | None]:
+            with self._usable(newest):
+                weights = newest / _WEIGHTS
+                progress = Progress.from_json((newest / _PROGRESS).read_text("utf-8"))
+                return progress, read_weights(weights) if weights.exists() else None
+
+        def put() -> None:
+            with self._usable(newest):
+                self._put(newest, progress.numbers, whole)
+
+        progress, whole = agreed(read)
+        agreed(put)
         return progress
 
     def best_learner(self) -> dict[str, Tensor] | None:
@@ -167,21 +181,20 @@ class SavedStates:
         """Remove all states."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _put(self, folder: Path, numbers: Mapping[str, Any]) -> None:
-        if (folder / _WEIGHTS).exists():
-            put_state(self._spread, TrainingState(read_weights(folder / _WEIGHTS), dict(numbers)))
+    def _put(self, folder: Path, numbers: Mapping[str, Any], whole: dict[str, Tensor] | None) -> None:
+        if whole is not None:
+            put_state(self._spread, TrainingState(whole, dict(numbers)))
             return
         if not self._spread.sharded_saving:
             raise CheckpointError("it was saved in shards (saving.form), which this strategy can't read")
-        import torch.distributed.checkpoint as dcp
-
-        saved = dcp.FileSystemReader(str(folder / _SHARDS)).read_metadata().state_dict_metadata
+        saved = shard_names(folder / _SHARDS)
         ensure_optimizer_state(self._spread)
         tensors, _ = sharded_tensors(self._spread)
         if differences := [name for name in saved if name not in tensors]:
             raise CheckpointError(f"it has {', '.join(differences[:3])}, which the model has not")
         tensors = {name: one for name, one in tensors.items() if name in saved or name.startswith("learner.")}
-        dcp.load(tensors, checkpoint_id=str(folder / _SHARDS))
+        load_shards(tensors, folder / _SHARDS)
+        put_optimizer_state(self._spread, tensors, numbers)
 
     def _write(self, target: Path, progress: Progress, state: TrainingState) -> None:
         with whole_folder(target) as partial:
@@ -190,24 +203,28 @@ class SavedStates:
         self._prune()
 
     def _save_sharded(self, target: Path, progress: Progress) -> None:
-        import torch.distributed.checkpoint as dcp
-
         tensors, numbers = sharded_tensors(self._spread)
         partial = target.with_name(f".{target.name}.shards")
-        if rank() == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-        _told(lambda: dcp.save(tensors, checkpoint_id=str(partial)), target)
-        if rank() == 0:
-            with whole_folder(target) as whole:
-                partial.rename(whole / _SHARDS)
-                _write_progress(whole, progress, numbers)
-            self._prune()
+
+        def write() -> None:
+            with self._told():
+                save_shards(tensors, partial)
+                if rank() == 0:
+                    with whole_folder(target) as whole:
+                        partial.rename(whole / _SHARDS)
+                        _write_progress(whole, progress, numbers)
+                    self._prune()
+
+        try:
+            agreed(write)
+        finally:
+            if rank() == 0:
+                shutil.rmtree(partial, ignore_errors=True)
 
     def _newest_whole(self) -> Path | None:
         for leftover in self._folder.glob(".*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        states = self._states()
-        for state in reversed(states):
+        for state in reversed(self._states()):
             problem = damage(state)
             if problem is None:
                 return state
@@ -217,10 +234,11 @@ class SavedStates:
             self._say(
                 f"the state {state.name} is damaged and passed over: {problem}; it lies in {aside.name}"
             )
-        if states:
+        # Also those that an earlier try has set aside: to begin anew is the user's to decide.
+        if damaged := list(self._folder.glob(f"{_DAMAGED}*")):
             raise CheckpointError(
-                f"none of the {len(states)} training states in {self._folder} is whole; delete the folder to "
-                "train this stage from its start"
+                f"none of the {len(damaged)} training states in {self._folder} is whole; delete the folder "
+                "to train this stage from its start"
             )
         return None
 
@@ -241,50 +259,34 @@ class SavedStates:
                 figures[state] = figure
         return min(figures, key=lambda state: figures[state]) if figures else None
 
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say a failure of the disk in one message."""
+        try:
+            yield
+        except OSError as error:
+            cause = cause_and_room(error, self._folder)
+            raise StageError(
+                f"the training state can't be saved in {self._folder}: {cause}; the states that were saved "
+                "before are whole, and the same command goes on from the newest"
+            ) from error
+
+    @contextlib.contextmanager
+    def _usable(self, state: Path) -> Iterator[None]:
+        """Say in one message why a state can't be loaded."""
+        try:
+            yield
+        except (CheckpointError, ValueError, KeyError, TypeError, CheckpointException) as error:
+            raise CheckpointError(
+                f"the training state in {state} can't be used; delete {self._folder} to train this stage "
+                f"from its start. {error}"
+            ) from error
+
     def _states(self) -> list[Path]:
         return sorted(self._folder.glob(f"{_PREFIX}*"))
-
-
-class _Writing:
-    """A state on its way to the disk, in a thread of its own."""
-
-    def __init__(self, write: Callable[[], None]) -> None:
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(write,), name="mmtk-save")
-        self._thread.start()
-
-    def _run(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except BaseException as error:
-            self._error = error
-
-    def finish(self) -> None:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
 
 
 def _write_progress(folder: Path, progress: Progress, numbers: Mapping[str, Any]) -> None:
     plain = asdict(progress) | {"numbers": numbers}
     (folder / _PROGRESS).write_text(json.dumps(plain), "utf-8")
     write_manifest(folder)
-
-
-def _told(write: Callable[[], None], target: Path) -> None:
-    """Write, with a failure of the disk as one message."""
-    try:
-        write()
-    except OSError as error:
-        free = shutil.disk_usage(_existing(target)).free
-        raise StageError(
-            f"the training state can't be saved in {target}: {error.strerror or error} "
-            f"({free / 2**20:,.0f} MiB are free there); the states that were saved before are whole, "
-            "and the same command goes on from the newest"
-        ) from error
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from mmtk.engine.configs import ProfileConfig
 from mmtk.engine.step_clock import StepClock
 
 TRACE = "trace.json.gz"
+_NOTHING = "6"
 
 
 class StepTrace:
@@ -42,6 +44,8 @@ class StepTrace:
         activities = [ProfilerActivity.CPU]
         if torch.cuda.is_available():
             activities.append(ProfilerActivity.CUDA)
+        else:
+            os.environ.setdefault("KINETO_LOG_LEVEL", _NOTHING)  # or it complains that there is no GPU
         self._profiler = profile(
             activities=activities,
             schedule=schedule(wait=0, warmup=config.warmup, active=config.steps, repeat=1),

@@ -12,7 +12,7 @@ import torch
 from mmtk.data.pipeline import TrainingData
 from mmtk.distributed.collectives import rank, world_size
 from mmtk.distributed.spread import Spread, Workload, whole_tensors
-from mmtk.engine.checkpoint import LearnerNodes, save_learner
+from mmtk.engine.checkpoint import LearnerNodes, TransformNodes, save_learner
 from mmtk.engine.compiling import compile_layers
 from mmtk.engine.configs import PrecisionConfig, TrainConfig
 from mmtk.engine.initialise import CheckpointWeights, take_over
@@ -29,6 +29,7 @@ from mmtk.engine.trainer import Trainer
 from mmtk.engine.training_state import learner_tensors
 from mmtk.errors import StageError
 from mmtk.kinds import Logger, WeightSource
+from mmtk.report.wording import counted
 from mmtk.stages.context import StageContext
 from mmtk.types import ComponentNode, stable_hash
 
@@ -95,16 +96,20 @@ class TrainStage:
             return
         heads = {name: _node(head) for name, head in self._config.heads.items()}
         nodes = LearnerNodes(_node(self._config.model), heads)
+        data = self._config.data
+        transforms = TransformNodes(_node(data.image_transform), _node(data.text_transform))
         if (best := job.states.best_learner()) is not None:
-            save_learner(best, nodes, context.folder / BEST)
-        save_learner(whole, nodes, outputs["checkpoint"])
+            save_learner(best, nodes, context.folder / BEST, transforms)
+        save_learner(whole, nodes, outputs["checkpoint"], transforms)
         job.data.quarantine.add_all(quarantined)
         job.data.quarantine.write(outputs["quarantine"])
         for other in context.folder.glob(_QUARANTINE_OF_RANK.format("*")):
             other.unlink()
         job.states.clear()
         if quarantined:
-            context.say(f"{len(quarantined)} samples quarantined, see {outputs['quarantine'].name}")
+            context.say(
+                f"{counted(len(quarantined), 'sample')} quarantined, see {outputs['quarantine'].name}"
+            )
 
     def _quarantine(self, context: StageContext) -> Path:
         """Where this rank notes at once what it can't use; at the end the first rank's file has all of it."""
@@ -188,11 +193,12 @@ def _plan(job: Job) -> str:
     rest = f" ({left_over} left over)" if left_over > 0 else ""
     batches, last = data.batches_per_epoch, data.batches_per_epoch % course.accumulate
     short = f", the last one of {last}" if last else ""
-    each = f", {batches:,} batches by {course.accumulate} a step{short}" if course.accumulate > 1 else ""
-    ranks = f" on {_ranks(world_size())}" if world_size() > 1 else ""
+    several = counted(batches, "batch", "batches")
+    each = f", {several} by {course.accumulate} a step{short}" if course.accumulate > 1 else ""
+    ranks = f" on {counted(world_size(), 'rank')}" if world_size() > 1 else ""
     return (
-        f"{parameters:,} parameters, {course.total_steps:,} steps{ranks}: an epoch is {len(data):,} "
-        f"samples{rest} in {course.steps_per_epoch:,} steps{each}"
+        f"{counted(parameters, 'parameter')}, {counted(course.total_steps, 'step')}{ranks}: an epoch is "
+        f"{counted(len(data), 'sample')}{rest} in {counted(course.steps_per_epoch, 'step')}{each}"
     )
 
 
@@ -203,15 +209,11 @@ def _resumed(saved: Progress, job: Job) -> str:
     if saved.ranks == world_size():
         return line
     return (
-        f"{line}, on {_ranks(world_size())} instead of {saved.ranks}: a batch is now "
-        f"{job.data.global_batch} samples instead of {saved.global_batch}, an epoch "
-        f"{course.steps_per_epoch} steps; the rate follows the epochs, no sample comes twice or is left out, "
-        "and dropout and negatives are drawn otherwise"
+        f"{line}, on {counted(world_size(), 'rank')} instead of {saved.ranks}: a batch is now "
+        f"{counted(job.data.global_batch, 'sample')} instead of {saved.global_batch}, an epoch "
+        f"{counted(course.steps_per_epoch, 'step')}; the rate follows the epochs, no sample comes twice "
+        "or is left out, and dropout and negatives are drawn otherwise"
     )
-
-
-def _ranks(count: int) -> str:
-    return f"{count} rank" if count == 1 else f"{count} ranks"
 
 
 def _tell_timing(job: Job) -> None:

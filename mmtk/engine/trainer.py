@@ -21,7 +21,8 @@ from mmtk.engine.position import Course
 from mmtk.engine.step_clock import section
 from mmtk.errors import StageError
 from mmtk.kinds import Schedule
-from mmtk.printable import printable
+from mmtk.printable import brief
+from mmtk.report.wording import counted
 from mmtk.types import Batch, HeadOutput, StepState, stable_hash
 
 
@@ -81,6 +82,8 @@ class Trainer:
         self._clip_norm = clip_norm
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self._statistics = [b for b in self.learner.buffers() if b.is_floating_point()]
+        # Of how many batches the statistics are is a buffer as well.
+        self._counted = [b for b in self.learner.buffers() if b.is_floating_point() or b.ndim == 0]
 
     def step(self, batches: Sequence[Batch], step: int) -> dict[str, float]:
         """Do one optimizer step on ``batches``, after ``step`` of them, and return its figures.
@@ -93,10 +96,12 @@ class Trainer:
         scaled gradient overflows is not taken, and its ``gradient_norm`` is infinite.
 
         Raises:
-            NonFiniteStepError: a loss or a gradient is not finite; the optimizer does not step.
+            NonFiniteStepError: a loss or a gradient is not finite; the optimizer does not step, and batch
+                norm's statistics are as before.
         """
         state = self._state(step)
         self._begin(state)
+        counted = [buffer.clone() for buffer in self._counted]
         contexts = [
             self.learner.model.context(batch, replace(state, part=part), self.momentum)
             for part, batch in enumerate(batches)
@@ -106,8 +111,13 @@ class Trainer:
             norm = self._gradient_norm()
         figures |= {"gradient_norm": norm} | self._overflow_figures()
         keys = [key for batch in batches for key in batch.keys]
-        if not self._may_step(figures, norm, keys, step):
-            self.optimizer.zero_grad(set_to_none=True)
+        try:
+            taken = self._may_step(figures, norm, keys, step)
+        except NonFiniteStepError:
+            self._undo(counted)
+            raise
+        if not taken:
+            self._undo(counted)
             return figures | {"lr": self.optimizer.param_groups[0]["lr"]}
         with section("gradient norm, clipping"):
             self._clip(norm)
@@ -165,7 +175,10 @@ class Trainer:
             [float(sum(parts)) for parts in terms.values()], device=contexts[0].batch.image_ids.device
         )
         means = dict(zip(terms, mean_over_ranks(totals).tolist(), strict=True))
-        return {name: [part / max(means[name], 1) for part in parts] for name, parts in terms.items()}
+        return {
+            name: [part / means[name] if means[name] else 0.0 for part in parts]
+            for name, parts in terms.items()
+        }
 
     def _accumulate(self, context: Any, share: Mapping[str, float]) -> dict[str, float]:
         """Add a batch's gradients and return its part in the figures."""
@@ -206,18 +219,25 @@ class Trainer:
             what = f"the loss is not finite: {losses}"
         else:
             what = self._bad_gradients()
-        self.optimizer.zero_grad(set_to_none=True)
         everyones = [key for keys_of_rank in gather_objects(list(keys)) for key in keys_of_rank]
         raise NonFiniteStepError(f"step {step + 1}: {what}. {_HINT} {_named(everyones)}", figures, everyones)
 
+    def _undo(self, counted: Sequence[Tensor]) -> None:
+        """Forget the gradient and what the forward pass has counted: nothing stays of a step not taken."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for buffer, before in zip(self._counted, counted, strict=True):
+            buffer.copy_(before)
+
     def _bad_gradients(self) -> str:
-        bad = [
+        """Name the tensors of which any rank holds a part that isn't finite. Every rank must call it."""
+        own = [
             name
             for name, p in self.learner.named_parameters()
             if p.grad is not None and not local_part(p.grad).isfinite().all()
         ]
+        bad = list(dict.fromkeys(name for names in gather_objects(own) for name in names))
         few = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
-        return f"the gradient is not finite in {len(bad)} tensors ({few})"
+        return f"the gradient is not finite in {counted(len(bad), 'tensor')} ({few})"
 
     def _clip(self, norm: float) -> None:
         """Shorten a gradient of this norm to ``clip_norm``, where it is longer."""
@@ -237,7 +257,7 @@ def _terms(head: Any, context: Any) -> int:
 
 def _named(keys: Sequence[str]) -> str:
     more = f", … ({len(keys)} in all)" if len(keys) > 8 else ""
-    return f"The batch: {', '.join(map(printable, keys[:8]))}{more}"
+    return f"The batch: {', '.join(map(brief, keys[:8]))}{more}"
 
 
 def _figures(loss: Tensor, outputs: Mapping[str, HeadOutput], share: Mapping[str, float]) -> dict[str, float]:

@@ -53,8 +53,7 @@ def put_state(spread: Spread, state: TrainingState) -> None:
         if differences := misfits_of(tensors, modules):
             raise CheckpointError(f"it doesn't fit the model: {'; '.join(differences[:3])}")
         fill(tensors, modules)
-    moments = {name: tensor for name, tensor in state.tensors.items() if name.startswith(_OPTIMIZER)}
-    _put_optimizer_state(spread, moments, state.numbers)
+    put_optimizer_state(spread, state.tensors, state.numbers)
 
 
 def sharded_tensors(spread: Spread) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -80,29 +79,13 @@ def ensure_optimizer_state(spread: Spread) -> None:
         group["lr"] = rate
 
 
-def _parameter_names(spread: Spread) -> list[str]:
-    """The learner's names of the optimizer's parameters, in the order of the optimizer's own numbering."""
-    names = {parameter: name for name, parameter in spread.learner.named_parameters()}
-    return [names[p] for group in spread.optimizer.param_groups for p in group["params"]]
+def put_optimizer_state(spread: Spread, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    """Give the optimizer the slots that a state has, and no others. Every rank must call it.
 
+    They are whole or this rank's own shards.
 
-def _named_optimizer_state(spread: Spread) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    state, names = spread.optimizer_state(), _parameter_names(spread)
-    tensors: dict[str, Tensor] = {}
-    numbers: dict[str, Any] = {"slots": {}, "groups": []}
-    for index, slots in state["state"].items():
-        for slot, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"{_OPTIMIZER}{slot}.{names[index]}"] = value
-            else:
-                numbers["slots"].setdefault(slot, {})[names[index]] = _plain(value, slot)
-    for group in state["param_groups"]:
-        settings = {key: value for key, value in group.items() if key != "params"}
-        numbers["groups"].append({key: _plain(value, key) for key, value in settings.items()})
-    return tensors, numbers
-
-
-def _put_optimizer_state(spread: Spread, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    Raises CheckpointError when they are another optimizer's.
+    """
     names = _parameter_names(spread)
     slots: dict[str, dict[str, Any]] = {name: {} for name in names}
     for name, slot, value in _slot_values(tensors, numbers):
@@ -128,10 +111,33 @@ def _put_optimizer_state(spread: Spread, tensors: Mapping[str, Tensor], numbers:
     spread.load_optimizer_state({"state": state, "param_groups": groups})
 
 
+def _parameter_names(spread: Spread) -> list[str]:
+    """The learner's names of the optimizer's parameters, in the order of the optimizer's own numbering."""
+    names = {parameter: name for name, parameter in spread.learner.named_parameters()}
+    return [names[p] for group in spread.optimizer.param_groups for p in group["params"]]
+
+
+def _named_optimizer_state(spread: Spread) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    state, names = spread.optimizer_state(), _parameter_names(spread)
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {"slots": {}, "groups": []}
+    for index, slots in state["state"].items():
+        for slot, value in slots.items():
+            if isinstance(value, Tensor):
+                tensors[f"{_OPTIMIZER}{slot}.{names[index]}"] = value
+            else:
+                numbers["slots"].setdefault(slot, {})[names[index]] = _plain(value, slot)
+    for group in state["param_groups"]:
+        settings = {key: value for key, value in group.items() if key != "params"}
+        numbers["groups"].append({key: _plain(value, key) for key, value in settings.items()})
+    return tensors, numbers
+
+
 def _slot_values(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for key, tensor in tensors.items():
-        slot, _, name = key.removeprefix(_OPTIMIZER).partition(".")
-        yield name, slot, tensor
+        if key.startswith(_OPTIMIZER):
+            slot, _, name = key.removeprefix(_OPTIMIZER).partition(".")
+            yield name, slot, tensor
     for slot, values in numbers["slots"].items():
         for name, value in values.items():
             yield name, slot, value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,7 +24,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors to ``path``; one that goes by several names is stored once."""
+    """Write tensors to ``path``; one that goes by several names is stored once. Raises OSError."""
     stored: dict[str, Tensor] = {}
     shared: dict[str, str] = {}
     first_name: dict[tuple[object, ...], str] = {}
@@ -34,7 +36,19 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         else:
             # A copy of its own storage: safetensors refuses tensors that overlap without being the same.
             stored[name] = tensor.detach().to("cpu", copy=True).contiguous()
-    save_file(stored, path, {_SHARED: json.dumps(shared, sort_keys=True)})
+    write_safetensors(stored, path, {_SHARED: json.dumps(shared, sort_keys=True)})
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write tensors that share no memory to ``path``. Raises OSError where the disk fails."""
+    try:
+        save_file(dict(tensors), path, dict(metadata))
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -85,12 +85,13 @@ class NodeChecker:
         """Check a mapping against a nested config dataclass; keys left out come from the field's default."""
         if isinstance(marked.value, config):
             return marked.value
-        if not isinstance(marked.value, Mapping):
-            return site.fault(marked.place, f"expected a mapping, not {show(marked.value)}")
         try:
             schema = Schema(dataclass_keys(config), config)
         except (TypeError, NameError, AttributeError) as error:
             return site.fault(marked.named_at, f"the config {config.__name__} can't be read: {error}")
+        if not isinstance(marked.value, Mapping):
+            example = self._example(marked, schema.keys, site)
+            return site.fault(marked.place, f"expected a mapping{example}, not {show(marked.value)}")
         if isinstance(default, config):
             schema = replace(
                 schema,
@@ -101,6 +102,17 @@ class NodeChecker:
             return INVALID
         instance = self.contract(marked, schema, keys, site)
         return INVALID if instance is None else instance
+
+    def _example(self, marked: Marked, known: Mapping[str, Key], site: Site) -> str:
+        """Show a value given in place of a mapping under the one key that would take it, if just one does."""
+        if isinstance(marked.value, list):
+            return ""
+        takers = [
+            name
+            for name, key in known.items()
+            if coerce(marked, key.annotation, site.trial(), self) is not INVALID
+        ]
+        return f" such as {{{takers[0]}: {show(marked.value)}}}" if len(takers) == 1 else ""
 
     def keys(self, marked: Marked, known: Mapping[str, Key], site: Site) -> dict[str, Any] | None:
         """Check every key of a mapping; None when something is wrong with one."""

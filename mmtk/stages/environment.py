@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import random
 import sys
-from importlib.metadata import distributions
 from typing import Any
 
 from mmtk.errors import StageError
@@ -27,9 +26,7 @@ def resolve_device(device: str) -> str:
     index = int(device.partition(":")[2] or 0)
     if index >= count:
         found = f"has only cuda:0 to cuda:{count - 1}" if count else "has no CUDA device"
-        raise StageError(
-            f"the recipe asks for device '{device}', but this machine {found}; use device=auto or cpu"
-        )
+        raise StageError(f"device '{device}' was asked for, but this machine {found}; use auto or cpu")
     return device
 
 
@@ -45,6 +42,8 @@ def seed_everything(seed: int) -> None:
 
 def describe_environment() -> dict[str, Any]:
     """Return the interpreter, the platform and the version of every installed distribution."""
+    from importlib.metadata import distributions
+
     packages = {dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]}
     return {
         "python": sys.version.split()[0],

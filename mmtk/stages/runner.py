@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from mmtk.disk import FULL_DISK, cause_and_room
 from mmtk.distributed.group import Ranks, process_group
 from mmtk.errors import MmtkError, StageError
 from mmtk.printable import printable_lines
@@ -174,6 +175,9 @@ class Run:
             write_record(folder, dataclasses.replace(wanted, status=status, finished=now()))
             if isinstance(error, MmtkError):
                 raise StageError(f"stage '{stage.name}': {error}") from error
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                room = cause_and_room(error, folder)
+                raise StageError(f"stage '{stage.name}' can't write in {folder}: {room}") from error
             raise
         write_record(folder, dataclasses.replace(wanted, status=Status.DONE, finished=now()))
         self.say(f"done in {duration(time.monotonic() - started)}")

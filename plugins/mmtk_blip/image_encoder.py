@@ -79,7 +79,7 @@ class TimmViT(nn.Module):
             # An attribute of the instance: a wrapper module would change the names of the weights.
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         self.vit = vit
-        self._image_size = (image_size, image_size)
+        self.image_size = image_size
         self.width: int = vit.embed_dim
 
     def forward(self, images: Tensor) -> Tensor:
@@ -87,9 +87,10 @@ class TimmViT(nn.Module):
 
         Raises RecipeError when the pictures have another size than the encoder was built for.
         """
-        if images.shape[-2:] != self._image_size:
-            given, built = ("x".join(map(str, size)) for size in (images.shape[-2:], self._image_size))
-            raise RecipeError(f"timm_vit takes pictures of {built} (image_size), but the data gives {given}")
+        built = (self.image_size, self.image_size)
+        if images.shape[-2:] != built:
+            right, given = ("x".join(map(str, size)) for size in (built, images.shape[-2:]))
+            raise RecipeError(f"timm_vit takes pictures of {right} (image_size), but the data gives {given}")
         return self.vit.forward_features(images)
 
     def stacked_layers(self) -> list[nn.Module]:

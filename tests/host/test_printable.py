@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmtk.printable import printable, printable_lines
+from mmtk.printable import brief, printable, printable_lines
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,14 @@ from mmtk.printable import printable, printable_lines
 )
 def test_what_would_not_be_seen_is_spelt_out(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("abcd", "abcd"), ("abcde", "abcd… (5 characters)"), ("\n" * 1234, r"\n\n\n\n… (1,234 characters)")],
+)
+def test_long_texts_are_cut(text: str, shown: str) -> None:
+    assert brief(text, limit=4) == shown
 
 
 def test_messages_keep_their_lines() -> None:

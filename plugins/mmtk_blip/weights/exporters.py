@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from mmtk.api import CheckpointError, ExportSource
 from mmtk.engine.folders import whole_folder
 from mmtk.engine.learner import Learner
+from mmtk.engine.weights import write_safetensors
 from mmtk_blip.image_encoder import VIT_NORM_EPS, TimmViT
 from mmtk_blip.med import Med
 from mmtk_blip.text_transformer import TextTransformer
@@ -146,7 +146,7 @@ def _write_folder(source: ExportSource, task: str, folder: Path) -> None:
         # The class ties the former itself and has no temperature.
         if not name.startswith(f"{PREDICTIONS}decoder.") and name != "temp"
     }
-    save_file(found, folder / "model.safetensors", {"format": "pt"})
+    write_safetensors(found, folder / "model.safetensors", {"format": "pt"})
     write_configs(learner, task, folder)
     write_processor(learner.model, folder)
     (folder / "README.md").write_text(model_card(source, task), "utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from mmtk.data.images.transforms import BlipTest, BlipTrain
 from mmtk.data.pipeline import Built
 from mmtk.data.texts import BlipCaption
 from mmtk.errors import DataError
-from mmtk.types import Quarantined, RawSample
+from mmtk.types import Batch, Quarantined, RawSample
 
 
 def picture(width: int = 20, height: int = 16, seed: int = 0, format: str = "PNG") -> bytes:
@@ -82,6 +82,30 @@ def training_config(readers: dict[str, tuple[ListReader, float]], **changes: obj
         "batch_size": 4,
     }
     return DataConfig(**(fields | changes))  # type: ignore[arg-type]
+
+
+def equal(first: list[Batch], second: list[Batch]) -> bool:
+    return len(first) == len(second) and all(
+        a.keys == b.keys
+        and a.texts == b.texts
+        and torch.equal(a.images, b.images)
+        and torch.equal(a.image_ids, b.image_ids)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def reader(count: int, bad: Collection[int] = (), prefix: str = "") -> ListReader:
+    """Samples of two texts each; the pictures of ``bad`` ones are broken."""
+    samples = [
+        sample(
+            n,
+            key=f"{prefix}{n}",
+            image=b"broken" if n in bad else picture(seed=n),
+            texts=(f"a {n}", f"b {n}"),
+        )
+        for n in range(count)
+    ]
+    return ListReader(samples)
 
 
 TEST_TRANSFORMS = (BlipTest(size=12), BlipCaption())

@@ -1,58 +1,21 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from mmtk.data.configs import DataConfig, EvaluationDataConfig, ImageLimits, SourceConfig
-from mmtk.data.parallel import ordered_map
-from mmtk.data.pipeline import Accounts, Built, EvaluationData, TrainingData
-from mmtk.data.readers.webdataset import WebDatasetReader
+from mmtk.data.configs import DataConfig, SourceConfig
+from mmtk.data.pipeline import Built, TrainingData
 from mmtk.errors import DataError
-from mmtk.types import Batch, Quarantined, RawSample, stable_hash
+from mmtk.types import Batch, stable_hash
 
-from .samples import (
-    TEST_TRANSFORMS,
-    ListReader,
-    encode,
-    pair,
-    picture,
-    sample,
-    training_config,
-    write_tar,
-)
-
-
-def equal(first: list[Batch], second: list[Batch]) -> bool:
-    return len(first) == len(second) and all(
-        a.keys == b.keys
-        and a.texts == b.texts
-        and torch.equal(a.images, b.images)
-        and torch.equal(a.image_ids, b.image_ids)
-        for a, b in zip(first, second, strict=True)
-    )
-
-
-def reader(count: int, bad: set[int] = frozenset(), prefix: str = "") -> ListReader:  # type: ignore[assignment]
-    samples = [
-        sample(
-            n,
-            key=f"{prefix}{n}",
-            image=b"broken" if n in bad else picture(seed=n),
-            texts=(f"a {n}", f"b {n}"),
-        )
-        for n in range(count)
-    ]
-    return ListReader(samples)
+from .samples import ListReader, equal, reader, sample, training_config
 
 
 def test_a_batch() -> None:
@@ -232,48 +195,6 @@ def test_an_epochs_length_goes_with_shares() -> None:
         assert problem in message
 
 
-@pytest.mark.parametrize(("limit", "passes"), [(2, False), (3, True), (0.4, True)])
-def test_training_stops_when_too_much_cannot_be_used(limit: float, passes: bool) -> None:
-    config = training_config({"web": (reader(9, {1, 2, 3}), 1.0)}, max_quarantined=limit)
-    data = TrainingData(config, seed=0)
-    if passes:
-        assert sum(len(batch) for epoch in range(4) for batch in data.epoch(epoch)) == 32
-        return
-    with pytest.raises(
-        DataError, match="3 samples can't be used, and max_quarantined is 2: unreadable image 3"
-    ):
-        list(data.epoch(0))
-        list(data.epoch(1))
-
-
-@pytest.mark.parametrize(("limit", "passes"), [(0.4, True), (0.1, False)])
-def test_a_share_is_of_different_samples(limit: float, passes: bool) -> None:
-    bad = set(range(50))  # side by side, a quarter of all
-    config = training_config({"web": (reader(200, bad), 1.0)}, max_quarantined=limit, batch_size=50)
-    data = TrainingData(config, seed=0)
-    if not passes:
-        with pytest.raises(
-            DataError, match=r"\d+ of \d+ samples can't be used, and max_quarantined is 0.1: unr"
-        ):
-            list(data.epoch(0))
-        return
-    for epoch in range(3):
-        list(data.epoch(epoch))
-    assert len(data.quarantine) == 50
-
-
-def test_evaluation_stops_when_too_much_cannot_be_used() -> None:
-    image_transform, text_transform = TEST_TRANSFORMS
-    config = EvaluationDataConfig(
-        reader=Built(reader(9, {1, 2, 3})),
-        image_transform=Built(image_transform),
-        text_transform=Built(text_transform),
-        max_quarantined=2,
-    )
-    with pytest.raises(DataError, match="3 samples can't be used, and max_quarantined is 2"):
-        list(EvaluationData(config))
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("workers", [0, 2])
 def test_pinned_batches_are_the_same(workers: int) -> None:
@@ -326,157 +247,3 @@ def test_the_accounts_of_an_epoch_add_up(
     assert accounts.left_over < batch_size
     assert not {str(n) for n in bad} & {key for batch in batches for key in batch.keys}
     assert {entry.key for entry in data.quarantine.entries} <= {str(n) for n in bad}
-
-
-def test_every_kind_of_bad_sample_is_quarantined_and_stops_nothing(tmp_path: Path) -> None:
-    members = [member for n in range(10) for member in pair(f"good{n}", image=picture(seed=n))]
-    members += pair("corrupt", image=picture()[:60])
-    members += pair("html", image=b"<html>")
-    members += pair("dot", image=encode(Image.new("RGB", (1, 1))))
-    members += pair("strip", image=encode(Image.new("RGB", (20000, 10))))
-    members += pair("blank", b" ")
-    members += pair("points", b"...")
-    members += pair("latin", b"caf\xe9")
-    members += pair("good0") + pair("notext", None)
-    whole = write_tar(tmp_path / "a.tar", [*members, *pair("cut", image=picture(seed=99))])
-    end = whole.read_bytes().index(b"cut.png")
-    whole.write_bytes(whole.read_bytes()[: end + 600])
-    config = training_config({"web": (WebDatasetReader(tmp_path), 1.0)}, batch_size=5)  # type: ignore[dict-item]
-    data = TrainingData(config, seed=0)
-    batches = [batch for epoch in range(2) for batch in data.epoch(epoch)]
-    assert {len(batch) for batch in batches} == {5}
-    assert {key for batch in batches for key in batch.keys} == {f"good{n}" for n in range(10)}
-    kinds = {entry.key: entry.reason.partition(":")[0] for entry in data.quarantine.entries}
-    assert kinds == {
-        "corrupt": "unreadable image",
-        "html": "unreadable image",
-        "dot": "image too small",
-        "strip": "image too elongated",
-        "blank": "empty text",
-        "points": "empty text",
-        "latin": "text is not UTF-8",
-        "good0": "duplicate key",
-        "notext": "no text",
-        "cut": "cut-off shard",
-    }
-    assert {entry.location for entry in data.quarantine.entries} == {str(whole)}
-
-
-def test_limits_and_one_bad_text_of_several() -> None:
-    samples = [sample(n, texts=("...", "fine", "")) for n in range(4)]
-    data = TrainingData(training_config({"web": (ListReader(samples), 1.0)}), seed=0)
-    (batch,) = data.epoch(0)
-    assert batch.texts == ("fine",) * 4
-    limits = ImageLimits(min_edge=17)
-    data = TrainingData(training_config({"web": (ListReader(samples), 1.0)}, limits=limits), seed=0)
-    with pytest.raises(DataError, match=r"source 'web': none of its 4 samples .*image too small: 20x16"):
-        list(data.epoch(0))
-
-
-class Failing:
-    """A blueprint whose reader can't be opened."""
-
-    def build(self, **_: object) -> ListReader:
-        raise DataError("no such file: x.tar")
-
-
-def test_sources_that_cannot_be_used_are_named() -> None:
-    with pytest.raises(DataError, match="source 'web': it holds no usable sample"):
-        TrainingData(training_config({"web": (ListReader([]), 1.0)}), seed=0)
-    refused = ListReader([], [Quarantined("k", "no text", "a.tar")])
-    with pytest.raises(DataError, match=r"\(1 quarantined, the first: k: no text\)"):
-        TrainingData(training_config({"web": (refused, 1.0)}), seed=0)
-    with pytest.raises(DataError, match="no sources"):
-        TrainingData(training_config({}), seed=0)
-    config = training_config({"web": (reader(1), 1.0)})
-    object.__setattr__(config.sources["web"], "reader", Failing())
-    with pytest.raises(DataError, match=r"source 'web': no such file: x\.tar"):
-        TrainingData(config, seed=0)
-
-
-def test_readers_that_raise_a_plain_data_error_and_index_quarantine() -> None:
-    flawed = ListReader([sample(0), None, sample(2)], [Quarantined("k", "no text", "a.tar")])
-    data = TrainingData(training_config({"web": (flawed, 1.0)}, batch_size=3), seed=0)
-    list(data.epoch(0))
-    assert data.accounts == Accounts(offered=3, used=2, quarantined=1, left_over=0)
-    assert [(e.key, e.reason) for e in data.quarantine.entries] == [("sample 1", "gone: 1"), ("k", "no text")]
-
-
-def evaluation(samples: list[RawSample | None], **options: int) -> EvaluationData:
-    return EvaluationData.of(ListReader(samples), *TEST_TRANSFORMS, **options)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_evaluation_keeps_the_order_and_the_short_last_batch(workers: int) -> None:
-    samples: list[RawSample | None] = [sample(n, texts=(f"First {n}!", f"second {n}")) for n in range(10)]
-    data = evaluation(samples, batch_size=4, workers=workers)
-    assert len(data) == 3
-    batches = list(data)
-    assert [len(batch) for batch in batches] == [4, 4, 2]
-    assert [key for batch in batches for key in batch.keys] == [f"key{n:04d}" for n in range(10)]
-    assert batches[2].texts == ("first 8", "first 9")
-    assert equal(batches, list(data))
-    assert data.texts_of("key0003") == ("first 3", "second 3")
-    assert data.raw("key0003") == samples[3]
-
-
-def test_evaluation_finds_samples_before_any_pass() -> None:
-    data = evaluation([sample(0), None, sample(2)])
-    assert data.raw("key0002").texts == ("text 2",)
-    with pytest.raises(DataError, match="no sample with the key 'nothing'"):
-        data.raw("nothing")
-    assert [entry.key for entry in data.quarantine.entries] == ["sample 1"]
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    good=st.lists(st.booleans(), min_size=1, max_size=20),
-    batch_size=st.integers(1, 8),
-    refused=st.integers(0, 3),
-)
-def test_the_accounts_of_an_evaluation_add_up(good: list[bool], batch_size: int, refused: int) -> None:
-    samples = [sample(n) if fine else sample(n, image=b"broken") for n, fine in enumerate(good)]
-    index = [Quarantined(f"index{n}", "no text", "a.tar") for n in range(refused)]
-    data = EvaluationData.of(ListReader(samples, index), *TEST_TRANSFORMS, batch_size=batch_size)
-    for _ in range(2):
-        batches = list(data)
-        assert all(len(batch) for batch in batches)
-        assert data.accounts == Accounts(len(good) + refused, sum(good), len(good) - sum(good) + refused, 0)
-        assert sum(len(batch) for batch in batches) == data.accounts.used
-        assert len(data.quarantine) == data.accounts.quarantined
-
-
-def test_evaluation_from_a_config() -> None:
-    image_transform, text_transform = TEST_TRANSFORMS
-    config = EvaluationDataConfig(
-        reader=Built(reader(5)), image_transform=Built(image_transform), text_transform=Built(text_transform)
-    )
-    (batch,) = EvaluationData(config)
-    assert batch.images.shape == (5, 3, 12, 12)
-    with pytest.raises(DataError, match="no usable sample"):
-        evaluation([])
-
-
-def slowly(number: int) -> int:
-    time.sleep(0.002 * (number % 3))
-    return number * number
-
-
-def failing_at(bad: int) -> Callable[[int], int]:
-    def function(number: int) -> int:
-        if number == bad:
-            raise DataError("as it was raised")
-        return number
-
-    return function
-
-
-@pytest.mark.parametrize("workers", [0, 1, 4])
-def test_ordered_map(workers: int) -> None:
-    assert list(ordered_map(slowly, range(20), workers)) == [n * n for n in range(20)]
-    assert list(ordered_map(slowly, range(0), workers)) == []
-    results = ordered_map(failing_at(3), range(20), workers)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(DataError) as caught:
-        next(results)
-    assert str(caught.value) == "as it was raised"

@@ -93,7 +93,7 @@ def test_within_the_limit(limit: float | None, count: int, known: int, tried: in
     [
         (3, 4, 0, 4, "4 samples can't be used, and max_quarantined is 3: empty text 2, no text 2"),
         (3, 1, 3, 4, "4 samples"),
-        (0, 1, 0, 10, "1 samples can't be used, and max_quarantined is 0: empty text 1"),
+        (0, 1, 0, 10, "1 sample can't be used, and max_quarantined is 0: empty text 1"),
         (0.1, 11, 0, 100, "11 of 100 samples can't be used, and max_quarantined is 0.1: no text 7, empty"),
         (0.001, 1, 0, 999, "1 of 999 samples can't be used, and max_quarantined is 0.001"),
     ],
@@ -109,3 +109,27 @@ def test_past_the_limit(limit: float, count: int, known: int, tried: int, amount
             "  a.tar: k001: no text: neither a txt nor a json",
             "  a.tar: k002: no text: neither a txt nor a json",
         ]
+
+
+def test_long_names_do_not_flood_a_terminal() -> None:
+    refusals = Refusals(Quarantine(), 0)
+    with pytest.raises(DataError) as caught:
+        refusals.add(Quarantined("k" * 5000, "x" * 3000, "l" * 2000))
+    assert len(str(caught.value)) < 1200
+    for one, count in (("k", "5,000"), ("x", "3,000"), ("l", "2,000")):
+        assert f"{one * 200}… ({count} characters)" in str(caught.value)
+
+
+def test_threads_add_one_entry_past_the_limit() -> None:
+    refusals = Refusals(Quarantine(), 3)
+
+    def add(number: int) -> bool:
+        try:
+            refusals.add(Quarantined(str(number), "x"))
+        except DataError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(add, range(500))) == 3
+    assert len(refusals.quarantine) == 4

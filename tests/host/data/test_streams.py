@@ -18,9 +18,8 @@ from mmtk.data.readers.webdataset_stream import WebDatasetStream
 from mmtk.errors import DataError
 from mmtk.types import Batch
 
-from .samples import ListReader, pair, picture, sample, training_config, write_tar
+from .samples import ListReader, equal, pair, picture, sample, training_config, write_tar
 from .streams import ShardList
-from .test_pipeline import equal
 
 
 def config(stream: Any, samples: int, *, buffer: int = 3, readers: Any = (), **changes: Any) -> DataConfig:

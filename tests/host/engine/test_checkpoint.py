@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from mmtk.engine.checkpoint import LearnerNodes, build_learner, load_learner, load_nodes, save_learner
+from mmtk.engine.checkpoint import (
+    LearnerNodes,
+    TransformNodes,
+    build_learner,
+    load_learner,
+    load_nodes,
+    load_transforms,
+    save_learner,
+)
 from mmtk.engine.learner import Learner
 from mmtk.errors import CheckpointError
+from mmtk.registry import Registry
 from mmtk.types import ComponentNode
 from tests.host.engine.tiny import registry
 
@@ -181,3 +190,40 @@ def test_damaged_weights(tmp_path: Path) -> None:
     (tmp_path / "checkpoint" / "weights.safetensors").write_bytes(b"not weights")
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: damaged"):
         load_learner(tmp_path / "checkpoint", registry())
+
+
+def with_transforms(folder: Path, words: Path) -> None:
+    transforms = TransformNodes(
+        ComponentNode("image_transform", "shrink", {"size": 4}),
+        ComponentNode("text_transform", "replace", {"words": words}),
+    )
+    recipe = nodes()
+    save_learner(build_learner(recipe, registry()).state_dict(), recipe, folder, transforms)
+
+
+def test_the_transforms_of_training_are_kept_with_their_files(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("red")
+    with_transforms(tmp_path / "checkpoint", words)
+    words.unlink()
+    found = load_transforms(tmp_path / "checkpoint", registry())
+    assert found is not None
+    assert found.image == ComponentNode("image_transform", "shrink", {"size": 4})
+    copy = found.text.keys["words"]
+    assert copy == tmp_path / "checkpoint" / "files" / "words.txt"
+    assert copy.read_text() == "red"
+
+
+def test_a_checkpoint_without_transforms_has_none(tmp_path: Path) -> None:
+    saved(tmp_path / "checkpoint")
+    assert load_transforms(tmp_path / "checkpoint", registry()) is None
+
+
+def test_transforms_that_are_not_installed_are_asked_for_only_by_who_needs_them(tmp_path: Path) -> None:
+    with_transforms(tmp_path / "checkpoint", Path(__file__))
+    without = Registry(one for kind in ("model", "head") for one in registry().of_kind(kind))
+    assert load_learner(tmp_path / "checkpoint", without)
+    with pytest.raises(
+        CheckpointError, match=r"how its samples are prepared.*unknown image_transform 'shrink'"
+    ):
+        load_transforms(tmp_path / "checkpoint", without)

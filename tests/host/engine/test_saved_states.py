@@ -23,7 +23,8 @@ from mmtk.engine.schedules import WarmupCosine
 from mmtk.engine.trainer import Trainer
 from mmtk.errors import CheckpointError, StageError
 from mmtk.types import Quarantined
-from tests.host.engine.tiny import NamingHead, NoisyHead, TinyModel, TinyMomentum, batch
+from tests.host.engine.tiny import NamingHead, NoisyHead, TinyModel, TinyMomentum, UnusedHead, batch
+from tests.ranks import run_ranks
 
 PROGRESS = Progress(
     5,
@@ -38,10 +39,12 @@ PROGRESS = Progress(
 )
 
 
-def set_up(folder: Path, width: int = 4, **saving: Any) -> tuple[Trainer, SavedStates, list[str]]:
+def set_up(
+    folder: Path, width: int = 4, heads: dict[str, nn.Module] | None = None, **saving: Any
+) -> tuple[Trainer, SavedStates, list[str]]:
     torch.manual_seed(0)
     model = TinyModel(width=width, dropout=0.3)
-    learner = Learner(model, {"naming": NamingHead(model=model), "noisy": NoisyHead(model=model)})
+    learner = Learner(model, heads or {"naming": NamingHead(model=model), "noisy": NoisyHead(model=model)})
     momentum = TinyMomentum(model=model)
     optimizer = AdamW(lr=1e-2, no_decay="bias_and_norm")
     spread = plain(Workload(Objective(learner, FLOAT32), momentum, (), optimizer, torch.device("cpu")))
@@ -98,6 +101,26 @@ def test_a_sharded_state_is_read_into_a_new_optimizer(tmp_path: Path) -> None:
     assert states.load() is not None
     resumed.step([batch()], 1)
     assert same(tensors(through), tensors(resumed))
+
+
+@pytest.mark.parametrize("form", ["whole", "sharded"])
+def test_a_parameter_without_gradient_has_no_slots_after_loading(tmp_path: Path, form: str) -> None:
+    def set_up_unused() -> tuple[Trainer, SavedStates]:
+        trainer, states, _ = set_up(tmp_path / "resume", heads={"unused": UnusedHead()}, form=form)
+        return trainer, states
+
+    through, states = set_up_unused()
+    through.step([batch()], 0)
+    states.save(replace(PROGRESS, step=1))
+    resumed, states = set_up_unused()
+    assert states.load() is not None
+    found, expected = resumed.optimizer.state_dict(), through.optimizer.state_dict()
+    assert found["state"].keys() == expected["state"].keys()
+    assert 0 < len(found["state"]) < len(list(resumed.learner.parameters()))
+    for index, slots in expected["state"].items():
+        assert same(found["state"][index], slots)
+    own_rates = [{**group, "lr": 0} for group in expected["param_groups"]]
+    assert [{**group, "lr": 0} for group in found["param_groups"]] == own_rates
 
 
 def test_the_last_and_the_best_states_are_kept(tmp_path: Path) -> None:
@@ -174,13 +197,16 @@ def test_a_damaged_shard_is_found(tmp_path: Path) -> None:
     assert "has another checksum" in said[0]
 
 
-def test_without_a_whole_state_the_message_says_what_to_delete(tmp_path: Path) -> None:
+def test_without_a_whole_state_every_try_says_what_to_delete(tmp_path: Path) -> None:
     _, states, _ = set_up(tmp_path / "resume")
-    states.save(PROGRESS)
-    shutil.rmtree(tmp_path / "resume" / "step-0000000005")
-    (tmp_path / "resume" / "step-0000000005").mkdir()
-    with pytest.raises(CheckpointError, match=r"none of the 1 training states in .*resume is whole; delete"):
-        states.load()
+    for step in (5, 6):
+        states.save(replace(PROGRESS, step=step))
+        (tmp_path / "resume" / f"step-{step:010d}" / "manifest.json").unlink()
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"none of the 2 training states in .*resume is whole; de"):
+            states.load()
+    shutil.rmtree(tmp_path / "resume")
+    assert states.load() is None
 
 
 def test_state_of_another_model(tmp_path: Path) -> None:
@@ -191,6 +217,10 @@ def test_state_of_another_model(tmp_path: Path) -> None:
     assert f"delete {tmp_path / 'resume'}" in str(caught.value)
 
 
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_full_disk_is_one_message_and_the_state_before_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
@@ -199,14 +229,54 @@ def test_a_full_disk_is_one_message_and_the_state_before_stays(
     states.save(PROGRESS)
     states.wait()
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr("mmtk.engine.saved_states.save_tensors", full)
     with pytest.raises(StageError, match=r"can't be saved in .*: No space left on device .* free there"):
         for step in (6, 7):  # the error of a write in the background comes with the next one
             states.save(replace(PROGRESS, step=step))
     assert names(tmp_path / "resume") == ["step-0000000005"]
+
+
+def test_closing_waits_and_says_what_went_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, states, said = set_up(tmp_path / "resume", asynchronous=True)
+    monkeypatch.setattr("mmtk.engine.saved_states.save_tensors", full)
+    states.save(PROGRESS)
+    states.close()
+    states.close()
+    (line,) = said
+    assert "No space left on device" in line
+
+
+def fail_on_rank_0(number: int, folder: str, asynchronous: bool) -> list[tuple[str, bool]]:
+    """What this rank hears of a full disk, and of states that are all damaged."""
+    resume = Path(folder) / "resume"
+    _, states, _ = set_up(resume, asynchronous=asynchronous)
+    heard = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmtk.engine.saved_states.save_tensors", full)
+        with pytest.raises(StageError) as unsaved:
+            states.save(PROGRESS)
+            states.wait()
+        heard.append((str(unsaved.value), unsaved.value.on_all_ranks))
+    states.save(PROGRESS)
+    states.wait()
+    if number == 0:
+        damaged(resume / "step-0000000005" / "state.safetensors", "a bit")
+    with pytest.raises(CheckpointError) as unloaded:
+        states.load()
+    heard.append((str(unloaded.value), unloaded.value.on_all_ranks))
+    return heard
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_every_rank_hears_what_fails_on_rank_0(tmp_path: Path, asynchronous: bool) -> None:
+    here = "tests.host.engine.test_saved_states:fail_on_rank_0"
+    one, other = run_ranks(here, tmp_path, str(tmp_path), asynchronous)
+    assert one == other
+    (unsaved, agreed), (unloaded, agreed_again) = one
+    assert "can't be saved in" in unsaved
+    assert "none of the 1 training states" in unloaded
+    assert agreed
+    assert agreed_again
 
 
 def test_no_file_of_a_state_is_a_pickle(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from mmtk.engine.configs import SavingConfig
 from mmtk.engine.saved_states import Progress, SavedStates
 from mmtk.engine.train import TrainStage
 from mmtk.engine.trainer import Trainer
-from mmtk.engine.weights import read_weights
+from mmtk.engine.weights import read_weights, save_tensors
 from mmtk.errors import CheckpointError, StageError
 from mmtk.registry import Registry
 from mmtk.stages.context import StageContext
@@ -98,6 +98,8 @@ def test_outputs(through: Path) -> None:
         "learner.json",
         "weights.safetensors",
     ]
+    kept = json.loads((through / "checkpoint" / "learner.json").read_text())
+    assert (kept["image_transform"], kept["text_transform"]) == ({"use": "pixels"}, {"use": "as_is"})
     assert (through / "quarantine.jsonl").read_text() == ""
     assert not any("momentum" in name or "twin" in name for name in weights(through))
 
@@ -213,14 +215,15 @@ def test_quarantine_is_written_and_survives_a_kill(tmp_path: Path, monkeypatch: 
     assert saved == [1, 1]
     assert "sample7" in (tmp_path / "quarantine.jsonl").read_text()  # noted at once, before the stage ends
     said = run(tmp_path, data=data)
-    assert said[-1] == "1 samples quarantined, see quarantine.jsonl"
+    assert said[-1] == "1 sample quarantined, see quarantine.jsonl"
     (line,) = (tmp_path / "quarantine.jsonl").read_text().splitlines()
     assert json.loads(line)["key"] == "sample7"
 
 
-def test_left_over_samples_are_told(tmp_path: Path) -> None:
-    data = dataclasses.replace(train_fields()["data"], batch_size=7)
-    assert "an epoch is 24 samples (3 left over) in 3 steps" in run(tmp_path, data=data)[0]
+@pytest.mark.parametrize(("size", "steps"), [(7, "(3 left over) in 3 steps"), (24, "in 1 step")])
+def test_left_over_samples_are_told(tmp_path: Path, size: int, steps: str) -> None:
+    data = dataclasses.replace(train_fields()["data"], batch_size=size)
+    assert run(tmp_path, data=data)[0].endswith(f"an epoch is 24 samples {steps}")
 
 
 def test_max_steps(tmp_path: Path) -> None:
@@ -391,24 +394,54 @@ def test_however_states_are_saved_a_killed_run_ends_with_the_same_bits(
         kill_at(patch, 10)
         with pytest.raises(Killed):
             run(tmp_path, saving=kept)
-    for thread in threading.enumerate():  # a real kill ends the one that writes
-        if thread.name == "mmtk-save":
-            thread.join()
     assert run(tmp_path, saving=kept) == [PLAN, "going on after step 8 of 12"]
     assert same(weights(through), weights(tmp_path))
     assert without_times(metrics(tmp_path)) == without_times(metrics(through))
 
 
-def test_the_best_learner_is_a_checkpoint_beside_the_last_one(tmp_path: Path) -> None:
+def test_an_error_waits_for_the_state_that_is_being_written_and_ends_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(threading.enumerate())
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(0.5)
+        save_tensors(*arguments)
+
+    monkeypatch.setattr("mmtk.engine.saved_states.save_tensors", slowly)
+    kill_at(monkeypatch, 6)
+    data = dataclasses.replace(train_fields()["data"], workers=2)
+    with pytest.raises(Killed) as caught:
+        run(tmp_path, data=data, save_every=5, saving=SavingConfig(asynchronous=True))
+    assert caught.tb is not None  # whoever keeps the error keeps the loop's variables
+    assert [thread.name for thread in set(threading.enumerate()) - before] == []
+    assert [path.name for path in (tmp_path / "resume").glob("*5")] == ["step-0000000005"]
+
+
+@pytest.mark.parametrize("steps", [12, 6], ids=["whole epochs", "ends between two states"])
+def test_the_best_learner_is_a_checkpoint_beside_the_last_one(tmp_path: Path, steps: int) -> None:
     rising = part(
         "schedule", "r", lambda: lambda step, *_: 0.2 if step < 4 else 40.0
     )  # it diverges behind epoch 1
-    run(tmp_path / "best", saving=SavingConfig(best_by="loss", keep_last=1), schedule=rising)
+    kept = SavingConfig(best_by="loss", keep_last=1)
+    run(tmp_path / "best", saving=kept, schedule=rising, max_steps=steps)
     run(tmp_path / "first", schedule=rising, max_steps=4)
     best = read_weights(tmp_path / "best" / "best" / "weights.safetensors")
     assert same(best, weights(tmp_path / "first"))
     assert not same(best, weights(tmp_path / "best"))
     assert (tmp_path / "best" / "best" / "learner.json").exists()
+
+
+def test_a_misspelt_best_figure_is_named_and_no_step_lost(through: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError) as caught:
+        run(tmp_path, saving=SavingConfig(best_by="loss/namign"))
+    assert "saving.best_by: there is no figure 'loss/namign'; did you mean 'loss/naming'?" in str(
+        caught.value
+    )
+    assert "there are: data_wait, epoch, gradient_norm, loss, loss/naming, loss/noisy" in str(caught.value)
+    said = run(tmp_path, saving=SavingConfig(best_by="loss/naming"))
+    assert said == [PLAN, "going on after step 4 of 12"]
+    assert same(weights(through), weights(tmp_path))
 
 
 def test_a_signal_saves_and_stops_after_the_step(

@@ -80,13 +80,14 @@ def test_times_of_a_killed_run_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert timing(tmp_path)["steps"] == 12  # 4 saved ones, and 8 after them
 
 
-def test_trace_holds_the_asked_steps(tmp_path: Path) -> None:
+def test_trace_holds_the_asked_steps(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     said = run(tmp_path, profile=ProfileConfig(steps=3, warmup=2))
     names = traced(tmp_path)
     assert names.count("forward/naming") == names.count("optimizer") == 3
     (line,) = [line for line in said if line.startswith("trace of ")]
     assert line.startswith(f"trace of 3 steps in {tmp_path / 'trace.json.gz'}")
     assert not list(tmp_path.glob("partial*"))
+    assert torch.cuda.is_available() or capfd.readouterr().err == ""
 
 
 def test_a_stage_that_ends_early_has_a_shorter_trace(tmp_path: Path) -> None:

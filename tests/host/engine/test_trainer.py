@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmtk.engine.learner import Learner
+from mmtk.engine.loss_scale import LossScale
 from mmtk.engine.schedules import Constant, WarmupCosine
 from mmtk.engine.trainer import Trainer, chance_losses
 from mmtk.errors import StageError
@@ -46,6 +47,18 @@ class Broken(nn.Module):
     def forward(self, _: Any) -> HeadOutput:
         loss = self.weight.sqrt().sum() if self.in_gradient else (self.weight / 0).sum()
         return HeadOutput(loss, {})
+
+
+class Normed(nn.Module):
+    """A head with batch norm, and a factor on its loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.factor = 1.0
+
+    def forward(self, context: Any) -> HeadOutput:
+        return HeadOutput(self.factor * self.norm(context.image).square().mean(), {})
 
 
 def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -167,6 +180,26 @@ def test_non_finite_step_is_not_taken(in_gradient: bool) -> None:
     assert "… (10 in all)" in message
     assert same(before, state_of(trained.learner))
     assert "after 1" not in trained.momentum.calls
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_statistics_of_a_step_that_is_not_taken_are_forgotten(precision: str) -> None:
+    torch.manual_seed(0)
+    trained = trainer(heads={"normed": Normed()}, loss_scale=LossScale(enabled=precision == "float16"))
+    trained.step([batch()], 0)
+    before = state_of(trained.learner)
+    if precision == "float32":
+        with pytest.raises(StageError):
+            trained.step([batch(), batch(value=math.nan)], 1)
+    else:
+        trained.learner.heads["normed"].factor = 1e36  # finite, but not with its scale
+        assert not math.isfinite(trained.step([batch(value=0.1)], 1)["gradient_norm"])
+    assert same(before, state_of(trained.learner))
+    trained.learner.heads["normed"].factor = 1.0
+    trained.step([batch(value=0.1)], 2)
+    assert not torch.equal(
+        before["heads.normed.norm.running_mean"], trained.learner.heads["normed"].norm.running_mean
+    )
 
 
 def test_keys_in_a_message_cannot_act_on_a_terminal() -> None:

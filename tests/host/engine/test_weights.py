@@ -120,3 +120,9 @@ def test_truncated_file(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such weights file"):
         read_weights(tmp_path / "w.safetensors")
+
+
+def test_what_the_disk_says_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        save_weights(nn.Linear(2, 2), tmp_path / "nowhere" / "w.safetensors")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "w.safetensors")

@@ -105,6 +105,17 @@ class NoisyHead(nn.Module):
         return HeadOutput((self.scale * (context.image + 0.1 * noise - context.text)).square().mean(), {})
 
 
+class UnusedHead(nn.Module):
+    """Shortens the images' points, and has a parameter that never gets a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, context: TinyContext) -> HeadOutput:
+        return HeadOutput(context.image.square().mean(), {})
+
+
 class TinyMomentum(nn.Module):
     """A slow copy with a queue of one batch's means."""
 
@@ -235,6 +246,20 @@ class NoisyHeadConfig:
     """Takes nothing."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShrinkConfig:
+    """Makes pictures small."""
+
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaceConfig:
+    """Replaces words."""
+
+    words: Annotated[Path, Input("file")]
+
+
 def registry() -> Registry:
     """The tiny components as a plugin would offer them."""
     here = "tests.host.engine.tiny"
@@ -242,5 +267,7 @@ def registry() -> Registry:
         Component("model", "tiny", f"{here}:TinyModel", f"{here}:TinyModelConfig"),
         Component("head", "naming", f"{here}:NamingHead", f"{here}:NamingHeadConfig"),
         Component("head", "noisy", f"{here}:NoisyHead", f"{here}:NoisyHeadConfig"),
+        Component("image_transform", "shrink", "builtins:object", f"{here}:ShrinkConfig"),
+        Component("text_transform", "replace", "builtins:object", f"{here}:ReplaceConfig"),
     )
     return Registry(Registration(component, "tiny", "mmtk-tiny", "1.0") for component in components)

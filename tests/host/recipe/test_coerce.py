@@ -17,7 +17,7 @@ from mmtk.recipe.marks import BROKEN, Marked, Place, mark
 from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.site import INVALID, Site
 from mmtk.registry import Registry
-from tests.host.recipe.parts import Colour, Sizes
+from tests.host.recipe.parts import Colour, LossConfig, Sizes
 
 PLACE = Address | Path | tuple[Address | Path, ...]
 
@@ -120,6 +120,12 @@ def test_what_fits(value: Any, annotation: Any, expected: Any) -> None:
         ("ab", Sequence[str], "expected a list, each item text, not 'ab'"),
         ([1], Mapping[str, int], "expected a mapping, not a list"),
         ("a", Sizes, "expected a mapping, not 'a'"),
+        (3, Sizes, "expected a mapping, not 3"),  # two of its fields take a whole number
+        ([8, 8], Sizes, "expected a mapping, not a list"),
+        ("sum", LossConfig, "expected a mapping such as {reduce: 'sum'}, not 'sum'"),
+        ("sum", LossConfig | None, "expected a mapping such as {reduce: 'sum'}, not 'sum'"),
+        (0.5, LossConfig, "expected a mapping such as {smoothing: 0.5}, not 0.5"),
+        (7, LossConfig, "expected a mapping, not 7"),
         (0.5, int | str, "expected a whole number or text, not 0.5"),
         ("x", int | None, "expected a whole number, not 'x'"),
         ("x", Literal["y"] | int, "expected 'y', not 'x'"),

@@ -235,7 +235,7 @@ def test_each_stage_starts_from_the_seed() -> None:
 
 
 def test_a_device_that_is_not_there_is_said_before_work_starts() -> None:
-    with pytest.raises(StageError, match="stage 'first': the recipe asks for device 'cuda:99'"):
+    with pytest.raises(StageError, match="stage 'first': device 'cuda:99' was asked for"):
         run("device=cuda:99")
 
 
