@@ -1,5 +1,20 @@
 """Everything a plugin may import that needs no torch. Heavier helpers live in modules of their own."""
 
+from mmtk.candidates import (
+    HUMAN,
+    SYNTHETIC,
+    WEB,
+    AddingStep,
+    AtLeast,
+    Best,
+    Candidate,
+    CapfiltStep,
+    Executor,
+    ImageCandidates,
+    PartWork,
+    Rule,
+    SurveyingStep,
+)
 from mmtk.config import (
     Input,
     NodeDefault,
@@ -59,6 +74,9 @@ from mmtk.stages.context import (
     Output,
     StageContext,
 )
+from mmtk.stages.environment import (
+    seed_everything,
+)
 from mmtk.types import (
     Batch,
     ComponentNode,
@@ -77,21 +95,31 @@ from mmtk.types import (
 )
 
 __all__ = [
+    "HUMAN",
     "KINDS",
+    "SYNTHETIC",
+    "WEB",
+    "AddingStep",
+    "AtLeast",
     "Batch",
+    "Best",
     "Blueprint",
+    "Candidate",
+    "CapfiltStep",
     "CaptioningHead",
     "CheckpointError",
     "Component",
     "ComponentNode",
     "DataError",
     "Decoding",
+    "Executor",
     "ExportSource",
     "Exporter",
     "ForeignWeights",
     "ForwardContext",
     "Head",
     "HeadOutput",
+    "ImageCandidates",
     "ImageEncoder",
     "ImageEncoding",
     "ImageTransform",
@@ -113,6 +141,7 @@ __all__ = [
     "NodeDefault",
     "OptimizerFactory",
     "Output",
+    "PartWork",
     "PluginError",
     "Quarantined",
     "Range",
@@ -120,6 +149,7 @@ __all__ = [
     "Reader",
     "RecipeError",
     "ReportSection",
+    "Rule",
     "SampleError",
     "Schedule",
     "Similarities",
@@ -130,6 +160,7 @@ __all__ = [
     "StepState",
     "Strategy",
     "Stream",
+    "SurveyingStep",
     "TextEncoding",
     "TextTransform",
     "Tokenizer",
@@ -137,5 +168,6 @@ __all__ = [
     "hookimpl",
     "node",
     "nodes",
+    "seed_everything",
     "stable_hash",
 ]

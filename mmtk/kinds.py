@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 
+from mmtk.candidates import CapfiltStep, Executor
 from mmtk.types import (
     Batch,
     Decoding,
@@ -49,7 +50,10 @@ class Blueprint(Protocol[T_co]):
 
 
 class ImageEncoder(Protocol):
-    """Images to tokens. Also an ``nn.Module``."""
+    """Images to tokens. Also an ``nn.Module``.
+
+    One that takes pictures of a single size has an attribute ``image_size``, their edge in pixels.
+    """
 
     width: int
 
@@ -444,6 +448,8 @@ KINDS: Mapping[str, Kind] = {
         Kind("weights", WeightSource),
         Kind("importer", Importer),
         Kind("exporter", Exporter),
+        Kind("capfilt_step", CapfiltStep, ("device", "registry")),
+        Kind("executor", Executor),
         Kind("stage", Stage),
     )
 }

@@ -1,61 +1,47 @@
-"""What the stages of CapFilt take. This module imports no torch."""
+"""What the stages and executors of CapFilt take. This module imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from mmtk.api import Blueprint, Decoding, Input, Output, Range, Reader, Slot
+from mmtk.api import Blueprint, CapfiltStep, Executor, Input, Output, Range, Slot, node
 from mmtk.data.configs import EvaluationDataConfig
 
 
-@dataclass(frozen=True)
-class CaptionDecoding(Decoding):
-    """Decoding with the paper's choice for CapFilt: nucleus sampling, p = 0.9 (BLIP §4.3)."""
-
-    method: Literal["beam", "nucleus"] = "nucleus"
-
-
 @dataclass(frozen=True, kw_only=True)
-class CaptionConfig:
-    """Write one synthetic caption per image with a checkpoint's captioning head."""
+class CapfiltConfig:
+    """Clean the texts of a dataset in one pass: caption, filter, merge."""
 
     OUTPUTS: ClassVar[Mapping[str, Output]] = {
-        "captions": Output("captions", "captions.parquet"),
+        "dataset": Output("dataset", "dataset"),
+        "ledger": Output("ledger", "ledger.parquet"),
+        "funnel": Output("funnel", "funnel.json"),
         "quarantine": Output("quarantine", "quarantine.jsonl"),
     }
+    SAME_RESULT: ClassVar[tuple[str, ...]] = (
+        "executor",
+        "data.workers",
+        "data.prefetch",
+        "data.max_quarantined",
+    )
 
-    checkpoint: Annotated[Path, Input("checkpoint")]
-    """The captioner: a learner with a head that can write captions."""
     data: EvaluationDataConfig
-    """The web images. Their texts are not looked at, so the text transform is not used."""
-    decoding: CaptionDecoding = CaptionDecoding()
-    """How a caption is written."""
+    """The web pairs. ``batch_size`` is how many images the steps get at a time."""
+    steps: Annotated[tuple[Blueprint[CapfiltStep], ...], Slot("capfilt_step")]
+    """What is done with each image and its texts, in order."""
+    executor: Annotated[Blueprint[Executor], Slot("executor")] = node("local")
+    """Where parts are worked on. Under torchrun the ranks share them instead."""
+    output: Literal["webdataset", "parquet"] = "webdataset"
+    """Form of the cleaned shards; Parquet files are as Hugging Face ``datasets`` opens them."""
     part_size: Annotated[int, Range(1)] = 1000
-    """Images per part: an interrupted stage goes on behind its last whole part."""
+    """Images per part. A part gives one shard; what is killed in it, is done anew."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class FilterConfig:
-    """Score every text of every image with a checkpoint's matching head, and keep the matching ones."""
-
-    OUTPUTS: ClassVar[Mapping[str, Output]] = {"ledger": Output("ledger", "ledger.parquet")}
-
-    checkpoint: Annotated[Path, Input("checkpoint")]
-    """The filter: a learner with a head that tells matching pairs from others."""
-    data: EvaluationDataConfig
-    """The web pairs. Texts are scored as the text transform cleans them; the ledger keeps the originals."""
-    captions: Annotated[Path | None, Input("captions")] = None
-    """Synthetic captions of the same images; without them the web texts alone are filtered."""
-    threshold: Annotated[float, Range(0, 1)] = 0.5
-    """A text is kept if its ITM probability is at least this. 0 keeps every text that can be scored."""
-    synthetic_threshold: Annotated[float | None, Range(0, 1)] = None
-    """The same for synthetic texts; null takes ``threshold`` (BLIP). A captioner that is mostly wrong needs a
-    higher one, because it writes what the filter, which grew out of the same model, believes."""
-    part_size: Annotated[int, Range(1)] = 1000
-    """Images per part: an interrupted stage goes on behind its last whole part."""
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.steps:
+            yield "steps", "needs at least one step"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,24 +59,10 @@ class JoinLedgersConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeConfig:
-    """Write kept web texts, kept synthetic texts and human pairs as one dataset."""
+class LocalConfig:
+    """Work on parts on this machine."""
 
-    OUTPUTS: ClassVar[Mapping[str, Output]] = {
-        "dataset": Output("dataset", "dataset"),
-        "funnel": Output("funnel", "funnel.json"),
-        "quarantine": Output("quarantine", "quarantine.jsonl"),
-    }
-
-    ledger: Annotated[Path, Input("ledger")]
-    """What the filter kept."""
-    reader: Annotated[Blueprint[Reader], Slot("reader")]
-    """The web pairs that the ledger was made from."""
-    human: Annotated[Mapping[str, Blueprint[Reader]], Slot("reader")] = field(default_factory=dict)
-    """Human-annotated datasets by name. Their pairs are taken as they are; the name ends their keys."""
-    samples_per_shard: Annotated[int, Range(1)] = 1000
-    """Samples per tar file."""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        for name in self.human.keys() & {"web", "syn"}:
-            yield f"human.{name}", "web and syn end the keys of the web images; choose another name"
+    workers: Annotated[int, Range(1)] = 1
+    """Processes, each with models of its own; with 1 it is the run's own process."""
+    threads: Annotated[int | None, Range(1)] = None
+    """Threads with which each of several processes computes; null shares the processor's cores out."""

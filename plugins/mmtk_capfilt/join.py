@@ -14,7 +14,11 @@ from mmtk_capfilt.parts import write_table
 
 
 class JoinLedgersStage:
-    """Writes the rows of all ledgers, in their order, as one ledger."""
+    """Writes the rows of all ledgers, in their order, as one ledger.
+
+    A score that only some of them have is missing in the rows of the others. The rules are kept only where
+    all ledgers were decided by the same.
+    """
 
     def __init__(self, *, ledgers: Sequence[Path]) -> None:
         self._ledgers = ledgers
@@ -24,7 +28,7 @@ class JoinLedgersStage:
         tables = [read_ledger(path) for path in self._ledgers]
         seen: dict[str, Path] = {}
         for path, table in zip(self._ledgers, tables, strict=True):
-            # A key that occurs twice in the data is a sample in one part and quarantined in another.
+            # A key that occurs twice in the data is a sample in one part and has failed in another.
             judged = table.filter(pc.not_equal(table["source"], IMAGE))
             keys = pc.unique(judged["key"]).to_pylist()
             again = next((key for key in keys if key in seen), None)
@@ -33,6 +37,8 @@ class JoinLedgersStage:
                     f"{path} and {seen[again]} both judge the image {again!r}: join parts that differ"
                 )
             seen |= dict.fromkeys(keys, path)
-        joined = pa.concat_tables(tables)
+        joined = pa.concat_tables(tables, promote_options="default")
+        if any(table.schema.metadata != joined.schema.metadata for table in tables):
+            joined = joined.replace_schema_metadata(None)
         write_table(joined, context.folder / "ledger.parquet")
         context.say(f"{len(joined)} rows about {len(seen)} images from {len(tables)} ledgers")

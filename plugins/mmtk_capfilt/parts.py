@@ -1,71 +1,69 @@
-"""Long passes over a dataset in parts, so that an interrupted stage goes on where it stopped."""
+"""How a pass is cut into parts, and what a finished part has left on the disk."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmtk.api import DataError, Quarantined, RawSample, Reader
-from mmtk.data.configs import EvaluationDataConfig
-from mmtk.data.pipeline import Built, EvaluationData
-from mmtk.errors import SampleError
+_WRITTEN = b"mmtk.written"
+WEB_DATASET = ""  # the name of the pass's own dataset among those of the parts
 
 
-class ReaderSlice:
-    """The samples ``indices`` of a reader, as a reader."""
+@dataclass(frozen=True)
+class Part:
+    """Some neighbouring images of one dataset: what is worked on, written and redone as one.
 
-    quarantined: Sequence[Quarantined] = ()
-
-    def __init__(self, reader: Reader, indices: range) -> None:
-        self._reader = reader
-        self._indices = indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> RawSample:
-        place = self._indices[index]
-        try:
-            return self._reader[place]
-        except SampleError:
-            raise
-        except DataError as error:
-            raise SampleError(str(error), f"sample {place}", "") from error
-
-
-def images_of(config: EvaluationDataConfig, reader: Reader, indices: range) -> EvaluationData:
-    """Return the images at ``indices``, their texts as they are: one that can't be cleaned costs no image."""
-    part = Built(ReaderSlice(reader, indices))
-    return EvaluationData(dataclasses.replace(config, reader=part, text_transform=Built(unchanged)))
-
-
-def unchanged(text: str) -> str:
-    """The text transform that leaves a text as it is."""
-    return text
-
-
-def in_parts(
-    folder: Path, total: int, size: int, schema: pa.Schema, compute: Callable[[range], pa.Table]
-) -> pa.Table:
-    """Compute a table over ``range(total)``, ``size`` indices at a time, and return its rows in order.
-
-    Args:
-        folder: where whole parts are kept; a part found there is not computed again.
-        compute: rows of a range of indices, in ``schema``. Must depend on nothing but the range.
+    Attributes:
+        number: from 0, over all datasets.
+        dataset: whose images; ``WEB_DATASET`` or a name that a step has added.
+        entry: the first step that sees them.
+        images: their indices.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = [schema.empty_table()]
-    for start in range(0, total, size):
-        path = folder / f"{start:012d}.parquet"
-        if not path.exists():
-            write_table(compute(range(start, min(start + size, total))), path)
-        tables.append(pq.read_table(path, schema=schema))
-    return pa.concat_tables(tables)
+
+    number: int
+    dataset: str
+    entry: int
+    images: range
+
+
+def cut(lengths: Mapping[str, int], entries: Mapping[str, int], size: int) -> list[Part]:
+    """Cut datasets, in their order, into parts of up to ``size`` images."""
+    ranges = [
+        (name, range(start, min(start + size, length)))
+        for name, length in lengths.items()
+        for start in range(0, length, size)
+    ]
+    return [Part(number, name, entries[name], images) for number, (name, images) in enumerate(ranges)]
+
+
+class FinishedParts:
+    """The ledgers of finished parts. A part is finished when its ledger is there; its shard comes before."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.parquet"
+
+    def unfinished(self, parts: Sequence[Part]) -> list[int]:
+        """The numbers of the parts that are still to be done."""
+        return [part.number for part in parts if not self.path(part.number).exists()]
+
+    def write(self, number: int, ledger: pa.Table, written: int) -> None:
+        """Finish a part: note its rows and how many samples its shard has."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        metadata = {**(ledger.schema.metadata or {}), _WRITTEN: str(written).encode()}
+        write_table(ledger.replace_schema_metadata(metadata), self.path(number))
+
+    def read(self, parts: Sequence[Part]) -> tuple[list[pa.Table], int]:
+        """Read the parts' ledgers, in order, and count the samples of their shards."""
+        tables = [pq.read_table(self.path(part.number)) for part in parts]
+        return tables, sum(int(table.schema.metadata[_WRITTEN]) for table in tables)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -5,37 +5,53 @@ from __future__ import annotations
 from mmtk.api import Component, hookimpl
 from mmtk_capfilt.report.components import COMPONENTS as REPORT_COMPONENTS
 
+_STEPS = "mmtk_capfilt.steps"
+
+
+def _step(name: str, factory: str, config: str, summary: str) -> Component:
+    return Component("capfilt_step", name, f"{_STEPS}.{factory}", f"{_STEPS}.configs:{config}", summary)
+
 
 @hookimpl
 def mmtk_components() -> list[Component]:
     return [
         Component(
             "stage",
-            "caption",
-            "mmtk_capfilt.caption:CaptionStage",
-            "mmtk_capfilt.configs:CaptionConfig",
-            "writes one synthetic caption per image",
-        ),
-        Component(
-            "stage",
-            "filter",
-            "mmtk_capfilt.filter:FilterStage",
-            "mmtk_capfilt.configs:FilterConfig",
-            "scores web and synthetic texts with the ITM head and keeps the matching ones",
+            "capfilt",
+            "mmtk_capfilt.stage:CapfiltStage",
+            "mmtk_capfilt.configs:CapfiltConfig",
+            "cleans the texts of a dataset in one pass of steps, with a ledger of every text",
         ),
         Component(
             "stage",
             "join_ledgers",
             "mmtk_capfilt.join:JoinLedgersStage",
             "mmtk_capfilt.configs:JoinLedgersConfig",
-            "puts the ledgers of filters that judged different images together",
+            "puts the ledgers of passes over different images together",
         ),
         Component(
-            "stage",
-            "merge",
-            "mmtk_capfilt.merge:MergeStage",
-            "mmtk_capfilt.configs:MergeConfig",
-            "writes kept web, kept synthetic and human pairs as one set of WebDataset shards",
+            "executor",
+            "local",
+            "mmtk_capfilt.executors.local:Local",
+            "mmtk_capfilt.configs:LocalConfig",
+            "works on the parts of a pass on this machine, in one process or several",
         ),
+        _step("caption", "caption:Caption", "CaptionConfig", "writes synthetic captions"),
+        _step(
+            "itm_filter",
+            "matching:MatchFilter",
+            "MatchFilterConfig",
+            "keeps the texts that a checkpoint's matching head believes in",
+        ),
+        _step(
+            "itc_filter",
+            "matching:FeatureFilter",
+            "FeatureFilterConfig",
+            "keeps the texts whose ITC features are close to the image's",
+        ),
+        _step("by_fold", "by_fold:ByFold", "ByFoldConfig", "has each fold's own step work on its images"),
+        _step("length_filter", "texts:LengthFilter", "LengthFilterConfig", "drops short and long texts"),
+        _step("keep_best", "texts:KeepBest", "KeepBestConfig", "keeps the best of an image's texts"),
+        _step("merge", "texts:Merge", "MergeConfig", "adds human pairs, and weighs what is written"),
         *REPORT_COMPONENTS,
     ]

@@ -13,7 +13,7 @@ from mmtk.api import StageContext, StageError
 from mmtk.data.tables import read_columns
 from mmtk_eval.scores import roc_auc, words
 
-LEDGER_COLUMNS = ["key", "source", "text", "itm_probability", "itc_similarity", "kept"]
+LEDGER_COLUMNS = ["key", "source", "text", "itm_probability", "itc_similarity", "decision"]
 TRUTH_COLUMNS = ["key", "clean", "noise_kind", "label"]
 
 Row = dict[str, Any]
@@ -75,11 +75,11 @@ def filter_figures(ledger: Sequence[Row], truth: Mapping[str, Row]) -> dict[str,
 
 
 def kept(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row["kept"]]
+    return [row for row in rows if row["decision"] == "kept"]
 
 
 def dropped(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if not row["kept"]]
+    return [row for row in rows if row["decision"] == "dropped"]
 
 
 def share(part: Sequence[Row], whole: Sequence[Row]) -> float | None:

@@ -91,28 +91,17 @@ def recipe(folder: Path, inputs: Path, **filter_keys: Any) -> Path:
     transform = {"use": "blip_test", "size": 32}
     data = {"reader": web, "image_transform": transform, "batch_size": 3}
     checkpoint = str(inputs / "checkpoint")
-    stages = {
-        "caption": {
+    steps = [
+        {
             "use": "caption",
             "checkpoint": checkpoint,
-            "data": data,
             "decoding": {"min_length": 3, "max_length": 8, "prompt": "a picture of"},
-            "part_size": 4,
         },
-        "filter": {
-            "use": "filter",
-            "checkpoint": checkpoint,
-            "data": data,
-            "captions": {"from": "caption.captions"},
-            "part_size": 4,
-            **filter_keys,
-        },
-        "merge": {
-            "use": "merge",
-            "ledger": {"from": "filter.ledger"},
-            "reader": web,
-            "human": {"human": human},
-        },
+        {"use": "itm_filter", "checkpoint": checkpoint, **filter_keys},
+        {"use": "merge", "human": {"human": human}},
+    ]
+    stages = {
+        "capfilt": {"use": "capfilt", "data": data, "steps": steps, "part_size": 4},
         "evaluate": {
             "use": "evaluate",
             "checkpoint": checkpoint,
@@ -124,7 +113,7 @@ def recipe(folder: Path, inputs: Path, **filter_keys: Any) -> Path:
         },
         "evaluate_filter": {
             "use": "evaluate_filter",
-            "ledger": {"from": "filter.ledger"},
+            "ledger": {"from": "capfilt.ledger"},
             "truth": str(inputs / "truth.parquet"),
         },
     }
@@ -152,9 +141,9 @@ def done(tmp_path_factory: pytest.TempPathFactory, inputs: Path, registry: Regis
 
 
 def test_a_recipe_captions_filters_merges_and_evaluates(done: Path) -> None:
-    ledger = read_ledger(done / "filter" / "ledger.parquet").to_pylist()
+    ledger = read_ledger(done / "capfilt" / "ledger.parquet").to_pylist()
     assert [row["source"] for row in ledger].count("image") == 1
-    scored = [row for row in ledger if row["source"] != "image"]
+    scored = [row for row in ledger if row["source"] in ("web", "synthetic")]
     assert len(scored) == 2 * (IMAGES - 1)
     assert all(
         0 <= row["itm_probability"] <= 1 and -1.001 <= row["itc_similarity"] <= 1.001 for row in scored
@@ -162,10 +151,10 @@ def test_a_recipe_captions_filters_merges_and_evaluates(done: Path) -> None:
     assert all(row["text"] == f"A red cat, {row['key'][1:]}!" for row in scored if row["source"] == "web")
     assert not any(row["text"].startswith("a picture of") for row in scored if row["source"] == "synthetic")
 
-    funnel = json.loads((done / "merge" / "funnel.json").read_text("utf-8"))
-    assert (funnel["images"], funnel["captioned"], funnel["quarantined"]) == (IMAGES, IMAGES - 1, 1)
-    merged = WebDatasetReader(done / "merge" / "dataset")
-    assert len(merged) == funnel["written"] == sum(row["kept"] for row in ledger) + 1
+    funnel = json.loads((done / "capfilt" / "funnel.json").read_text("utf-8"))
+    assert (funnel["images"], funnel["captioned"], funnel["failed_images"]) == (IMAGES + 1, IMAGES - 1, 1)
+    merged = WebDatasetReader(done / "capfilt" / "dataset")
+    assert len(merged) == funnel["written"] == sum(row["decision"] == "kept" for row in ledger)
     assert not merged.quarantined
     assert {merged[index].source for index in range(len(merged))} <= {"web", "synthetic", "human"}
 
@@ -186,7 +175,7 @@ def test_the_filter_reads_the_matching_head_pair_by_pair(
     transform = from_plain("image_transform", {"use": "blip_test", "size": 32}, registry)
     prepare = blueprint(transform, registry, {}).build()
     images = {reader[n].key: reader[n].image for n in range(len(reader))}
-    for row in read_ledger(done / "filter" / "ledger.parquet").to_pylist():
+    for row in read_ledger(done / "capfilt" / "ledger.parquet").to_pylist():
         if row["itm_probability"] is None:
             continue
         pixels = prepare(decode_image(images[row["key"]]), torch.Generator())
@@ -201,5 +190,27 @@ def test_the_filter_reads_the_matching_head_pair_by_pair(
 
 def test_a_threshold_of_zero_keeps_every_text(tmp_path: Path, inputs: Path, registry: Registry) -> None:
     done = run(recipe(tmp_path, inputs, threshold=0.0), registry)
-    rows = read_ledger(done / "filter" / "ledger.parquet").to_pylist()
-    assert all(row["kept"] for row in rows if row["source"] != "image")
+    rows = read_ledger(done / "capfilt" / "ledger.parquet").to_pylist()
+    assert all(row["decision"] == "kept" for row in rows if row["source"] != "image")
+
+
+def test_the_shipped_recipe_cleans_pairs_with_models_that_are_there(
+    tmp_path: Path, inputs: Path, registry: Registry
+) -> None:
+    values = {
+        "definitions.web.path": inputs / "web",
+        "definitions.captioner": inputs / "checkpoint",
+        "definitions.filter": inputs / "checkpoint",
+        "definitions.size": 32,
+        "stages.capfilt.part_size": 3,
+        "stages.capfilt.executor.workers": 2,
+        "run_dir": tmp_path / "run",
+        "device": "cpu",
+    }
+    recipe_path = Path(__file__).parents[2] / "recipes" / "capfilt.yaml"
+    overrides = [f"{key}={value}" for key, value in values.items()]
+    checked = check_recipe(load_recipe(recipe_path, overrides), registry)
+    run_recipe(checked, registry, Console(file=io.StringIO()))
+    rows = read_ledger(tmp_path / "run" / "capfilt" / "ledger.parquet").to_pylist()
+    assert len({row["key"] for row in rows}) == IMAGES
+    assert (tmp_path / "run" / "report.html").is_file()

@@ -14,7 +14,7 @@ class FunnelSectionConfig:
     """Shows what went into bootstrapping and what came out."""
 
     funnel: Annotated[Path, Input("funnel")]
-    """The counts that the merge stage wrote."""
+    """The counts that the pass wrote."""
     title: str = "From web pairs to a bootstrapped set"
     """Heading of the section."""
 
@@ -24,7 +24,7 @@ class ScoresSectionConfig:
     """Shows how the filter scored web and synthetic texts, and where it cut."""
 
     ledger: Annotated[Path, Input("ledger")]
-    """The ledger that the filter stage wrote."""
+    """The ledger that the pass wrote."""
     title: str = "How the filter scored the texts"
     """Heading of the section."""
 
@@ -34,7 +34,7 @@ class GallerySectionConfig:
     """Shows pictures with their texts, kept or struck out."""
 
     ledger: Annotated[Path, Input("ledger")]
-    """The ledger that the filter stage wrote."""
+    """The ledger that the pass wrote."""
     images: Annotated[list[Blueprint[Reader]], Slot("reader")]
     """Where the pictures are: the datasets that were filtered."""
     count: Annotated[int, Range(1, 1000)] = 48

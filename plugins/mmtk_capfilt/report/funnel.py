@@ -9,16 +9,13 @@ from mmtk.api import DataError
 from mmtk.report.jsonl import read_object
 from mmtk.report.templating import render
 from mmtk.report.wording import count, counted, share
+from mmtk_capfilt.decisions import DROPPED, FAILED, KEPT
+from mmtk_capfilt.ledger import HUMAN, SOURCES, SYNTHETIC, WEB
 
+FATES = (KEPT, DROPPED, FAILED)
 COUNTS = (
-    "images",
-    "captioned",
-    "candidates",
-    "kept_web",
-    "kept_synthetic",
-    "dropped_web",
-    "dropped_synthetic",
-    "quarantined",
+    *("images", "failed_images", "captioned", "candidates", "written"),
+    *(f"{fate}_{source}" for source in SOURCES for fate in FATES),
 )
 
 
@@ -55,8 +52,7 @@ class FunnelSection:
     def headline(self) -> str:
         """Tell the whole bootstrapping in a sentence or two."""
         counts = self._counts
-        web = counts["kept_web"] + counts["dropped_web"]
-        synthetic = counts["kept_synthetic"] + counts["dropped_synthetic"]
+        web, synthetic = candidates_of(counts, WEB), candidates_of(counts, SYNTHETIC)
         if not web + synthetic:
             return ""
         sentence = (
@@ -69,7 +65,7 @@ class FunnelSection:
                 f"{count(counts['kept_synthetic'])} and dropped {count(counts['dropped_synthetic'])} "
                 f"({share(counts['dropped_synthetic'], synthetic)})"
             )
-        return f"{sentence}. The bootstrapped set has {counted(bootstrapped_pairs(counts), 'pair')}."
+        return f"{sentence}. The bootstrapped set has {counted(counts['written'], 'pair')}."
 
     def css(self) -> str:
         return render("mmtk_capfilt.report", "funnel.css")
@@ -82,7 +78,7 @@ class FunnelSection:
             "funnel.html",
             steps=steps if counts["images"] or counts["candidates"] else [],
             scale=max(1, *(sum(piece.number for piece in step.pieces) for step in steps)),
-            has_human=counts.get("human", 0) > 0,
+            has_human=candidates_of(counts, HUMAN) > 0,
             has_captions=counts["captioned"] > 0,
         )
 
@@ -92,14 +88,13 @@ def read_funnel(path: Path) -> dict[str, int]:
     found = read_object(path)
     wrong = [name for name in COUNTS if not isinstance(found.get(name), int) or found[name] < 0]
     if wrong:
-        raise DataError(f"{path}: not the funnel of a merge stage: no count named {', '.join(wrong)}")
+        raise DataError(f"{path}: not the funnel of a pass: no count named {', '.join(wrong)}")
     return {name: value for name, value in found.items() if isinstance(value, int)}
 
 
-def bootstrapped_pairs(counts: dict[str, int]) -> int:
-    """Return how many pairs the merged dataset has, those written by people included."""
-    chosen = counts["kept_web"] + counts["kept_synthetic"] + counts.get("human", 0)
-    return counts.get("written", chosen)
+def candidates_of(counts: dict[str, int], source: str) -> int:
+    """Return how many texts of a source there were."""
+    return sum(counts[f"{fate}_{source}"] for fate in FATES)
 
 
 def funnel_steps(counts: dict[str, int]) -> list[Step]:
@@ -109,39 +104,44 @@ def funnel_steps(counts: dict[str, int]) -> list[Step]:
             "Images in",
             counts["images"],
             [
-                Piece("plain", counts["images"] - counts["quarantined"], "readable"),
-                Piece("plain dropped", counts["quarantined"], "set aside"),
+                Piece("plain", counts["images"] - counts["failed_images"], "readable"),
+                Piece("plain dropped", counts["failed_images"], "set aside"),
             ],
         ),
         Step(
             "Images captioned",
             counts["captioned"],
-            [Piece("synthetic", counts["captioned"], "captions")],
+            [Piece("synthetic", counts["captioned"], "with captions")],
         ),
         Step(
             "Candidate texts",
             counts["candidates"],
             [
-                Piece("web", counts["kept_web"] + counts["dropped_web"], "from the web"),
-                Piece("synthetic", counts["kept_synthetic"] + counts["dropped_synthetic"], "synthetic"),
+                Piece(WEB, candidates_of(counts, WEB), "from the web"),
+                Piece(SYNTHETIC, candidates_of(counts, SYNTHETIC), "synthetic"),
+                Piece(HUMAN, candidates_of(counts, HUMAN), "written by people"),
             ],
         ),
     ]
-    for source, label in (("web", "Web texts filtered"), ("synthetic", "Synthetic texts filtered")):
-        kept, dropped = counts[f"kept_{source}"], counts[f"dropped_{source}"]
-        pieces = [Piece(source, kept, "kept"), Piece(f"{source} dropped", dropped, "dropped")]
-        steps.append(Step(label, kept + dropped, pieces))
-    human, unusable = counts.get("human", 0), counts.get("unusable", 0)
+    for source, label in ((WEB, "Web texts filtered"), (SYNTHETIC, "Synthetic texts filtered")):
+        pieces = [
+            Piece(source, counts[f"{KEPT}_{source}"], "kept"),
+            Piece(f"{source} dropped", counts[f"{DROPPED}_{source}"], "dropped"),
+            Piece("plain dropped", counts[f"{FAILED}_{source}"], "not writable"),
+        ]
+        steps.append(Step(label, candidates_of(counts, source), pieces))
+    kept = {source: counts[f"{KEPT}_{source}"] for source in SOURCES}
+    weighed = counts["written"] != sum(kept.values())
     steps.append(
         Step(
             "Bootstrapped pairs",
-            bootstrapped_pairs(counts),
+            counts["written"],
             [
-                Piece("web", counts["kept_web"], "web"),
-                Piece("synthetic", counts["kept_synthetic"], "synthetic"),
-                Piece("human", human, "written by people"),
+                Piece(WEB, kept[WEB], "web"),
+                Piece(SYNTHETIC, kept[SYNTHETIC], "synthetic"),
+                Piece(HUMAN, kept[HUMAN], "written by people"),
             ],
-            f"{count(unusable)} of these could not be used" if unusable else "",
+            f"by their weights written as {counted(counts['written'], 'pair')}" if weighed else "",
         )
     )
     return steps

@@ -15,6 +15,7 @@ from mmtk.api import Blueprint, Reader
 from mmtk.report.templating import render
 from mmtk.report.wording import count
 from mmtk.types import stable_hash
+from mmtk_capfilt.decisions import KEPT
 from mmtk_capfilt.ledger import IMAGE, SYNTHETIC, WEB, read_ledger
 from mmtk_capfilt.report.pictures import data_uri, find_pictures
 from mmtk_capfilt.report.selection import BOTH_DROPPED, BOTH_KEPT, FAILED, RESCUED, WEB_KEPT, choose
@@ -93,13 +94,13 @@ class GallerySection:
 
 def _card(key: str, outcome: str, rows: list[dict[str, Any]], image: bytes | None) -> Card:
     texts = [
-        CardText(row["source"], row["text"] or "", row["itm_probability"], row["kept"], row["reason"] or "")
+        CardText(row["source"], row["text"], row["itm_probability"], row["decision"] == KEPT, row["reason"])
         for row in sorted(rows, key=lambda row: _ORDER.get(row["source"], 3))
         if row["source"] != IMAGE
     ]
     failure = ""
     if outcome == FAILED:  # elsewhere such a row is about another sample of the same key
-        failure = next(row["reason"] or "" for row in rows if row["source"] == IMAGE)
+        failure = next(row["reason"] for row in rows if row["source"] == IMAGE)
     return Card(key, outcome, data_uri(image) if image is not None else None, texts, failure)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk_capfilt.ledger import IMAGE, SYNTHETIC, WEB
+from mmtk_capfilt.decisions import KEPT
+from mmtk_capfilt.ledger import HUMAN, IMAGE, SYNTHETIC, WEB
 
 RESCUED = "rescued"
 BOTH_KEPT = "both-kept"
@@ -34,9 +35,10 @@ def choose(ledger: pa.Table, number: int) -> list[Chosen]:
 
     A picture is *rescued* when all its web texts were dropped and a synthetic text was kept. Rescued pictures
     come with the widest gap between the two ITM probabilities first; those of the other outcomes are spread
-    evenly over the sorted keys.
+    evenly over the sorted keys. Pictures with human texts are left out: those are not judged.
     """
-    pictures = _outcomes(ledger)
+    human = pc.unique(ledger.filter(pc.equal(ledger["source"], HUMAN))["key"])
+    pictures = _outcomes(ledger.filter(pc.invert(pc.is_in(ledger["key"], human))))
     groups = {outcome: pictures.filter(pc.equal(pictures["outcome"], outcome)) for outcome in _SHARES}
     quotas = _quotas({outcome: len(group) for outcome, group in groups.items()}, number)
     chosen = []
@@ -83,7 +85,8 @@ def _outcomes(ledger: pa.Table) -> pa.Table:
 
 
 def _by_key(ledger: pa.Table, source: str) -> pa.Table:
-    rows = ledger.filter(pc.equal(ledger["source"], source))
+    rows = ledger.append_column("kept", pc.equal(ledger["decision"], KEPT))
+    rows = rows.filter(pc.equal(rows["source"], source))
     grouped = rows.group_by("key").aggregate([("kept", "any"), ("itm_probability", "max")])
     return grouped.select(["key", "kept_any", "itm_probability_max"]).rename_columns(["key", "kept", "score"])
 

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
-from mmtk_capfilt.ledger import LedgerRow, to_table
+from mmtk_capfilt.decisions import DROPPED, StepRules
+from mmtk_capfilt.ledger import ITC, ITM, LedgerRow, image_row, schema, to_table
+from mmtk_capfilt.report.funnel import COUNTS
 from PIL import Image
 
-from mmtk.api import DataError, Quarantined, RawSample
+from mmtk.api import AtLeast, DataError, Quarantined, RawSample
 
 THRESHOLD = 0.5
 
@@ -27,8 +30,22 @@ def text_row(key: str, source: str, text: str, probability: float | None, reason
     """A row as the filter writes it: without a reason of its own, the threshold decides."""
     if not reason and probability is not None and probability < THRESHOLD:
         reason = f"itm_probability below {THRESHOLD:g}"
-    similarity = None if probability is None else probability / 2
-    return LedgerRow(key, key, source, text, probability, similarity, not reason, reason)
+    scores = {} if probability is None else {ITM: probability, ITC: probability / 2}
+    if not reason:
+        return LedgerRow(f"{key}.tar", key, key, source, text, scores=scores)
+    step, final = ("itm_filter", False) if " below " in reason else ("read", True)
+    return LedgerRow(
+        f"{key}.tar",
+        key,
+        key,
+        source,
+        text,
+        decision=DROPPED,
+        step=step,
+        reason=reason,
+        final=final,
+        scores=scores,
+    )
 
 
 def pair(key: str, web: float, synthetic: float) -> list[LedgerRow]:
@@ -39,12 +56,18 @@ def pair(key: str, web: float, synthetic: float) -> list[LedgerRow]:
 
 
 def failed_row(key: str, reason: str = "unreadable image: 12 bytes") -> LedgerRow:
-    return LedgerRow(key, "", "image", "", None, None, False, reason)
+    return image_row(Quarantined(key, reason, f"{key}.tar"))
+
+
+def ledger_table(rows: Sequence[LedgerRow], *further: str) -> pa.Table:
+    """A ledger of one step whose threshold is 0.5; ``further`` are names of scores."""
+    rules = [StepRules("itm_filter", (AtLeast(ITM, THRESHOLD),))]
+    return to_table(rows, schema((ITM, ITC, *further), rules))
 
 
 def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> Path:
     path = folder / "ledger.parquet"
-    pq.write_table(to_table(rows), path)
+    pq.write_table(ledger_table(rows), path)
     return path
 
 
@@ -57,10 +80,12 @@ def write_funnel(folder: Path, **changes: Any) -> Path:
         "kept_synthetic": 1433,
         "dropped_web": 1422,
         "dropped_synthetic": 1651,
-        "quarantined": 6,
+        "failed_images": 6,
+        "written": 3095,
     }
+    none = dict.fromkeys(COUNTS, 0)
     path = folder / "funnel.json"
-    path.write_text(json.dumps({k: v for k, v in (counts | changes).items() if v is not None}))
+    path.write_text(json.dumps({k: v for k, v in (none | counts | changes).items() if v is not None}))
     return path
 
 

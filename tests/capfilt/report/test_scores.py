@@ -2,10 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmtk_capfilt.ledger import to_table
 from mmtk_capfilt.report.scores import BINS, ScoresSection, histogram, scores_of, threshold_of
 
-from tests.capfilt.report.samples import failed_row, pair, text_row, write_ledger
+from tests.capfilt.report.samples import failed_row, ledger_table, pair, text_row, write_ledger
 from tests.host.report.reading import Page, check_harmless
 
 
@@ -55,7 +54,7 @@ def test_histogram_counts_every_score_once() -> None:
 
 
 def test_scores_by_source() -> None:
-    table = to_table([*pair("a", 0.25, 0.75), failed_row("b")])
+    table = ledger_table([*pair("a", 0.25, 0.75), failed_row("b")])
     assert scores_of(table, "web").tolist() == [0.25]
     assert scores_of(table, "synthetic").tolist() == [0.75]
 
@@ -71,7 +70,7 @@ def test_scores_by_source() -> None:
     ],
 )
 def test_threshold_is_read_from_the_reasons(reason: str, threshold: float | None) -> None:
-    table = to_table([text_row("a", "web", "text", 0.9), text_row("b", "web", "text", 0.9, reason)])
+    table = ledger_table([text_row("a", "web", "text", 0.9), text_row("b", "web", "text", 0.9, reason)])
     assert threshold_of(table, "web") == threshold
 
 
@@ -80,4 +79,4 @@ def test_each_source_has_the_threshold_of_its_own_reasons() -> None:
         text_row("a", "web", "text", 0.1, "itm_probability below 0.2"),
         text_row("a", "synthetic", "text", 0.1, "itm_probability below 0.8"),
     ]
-    assert [threshold_of(to_table(rows), source) for source in ("web", "synthetic")] == [0.2, 0.8]
+    assert [threshold_of(ledger_table(rows), source) for source in ("web", "synthetic")] == [0.2, 0.8]

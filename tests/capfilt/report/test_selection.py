@@ -1,13 +1,13 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmtk_capfilt.ledger import LedgerRow, to_table
+from mmtk_capfilt.ledger import LedgerRow
 from mmtk_capfilt.report.selection import BOTH_DROPPED, BOTH_KEPT, FAILED, RESCUED, WEB_KEPT, choose
 
-from tests.capfilt.report.samples import failed_row, pair, text_row
+from tests.capfilt.report.samples import failed_row, ledger_table, pair, text_row
 
 
 def outcomes(rows: list[LedgerRow], number: int = 100) -> dict[str, list[str]]:
-    return {chosen.outcome: chosen.keys for chosen in choose(to_table(rows), number)}
+    return {chosen.outcome: chosen.keys for chosen in choose(ledger_table(rows), number)}
 
 
 def test_every_outcome() -> None:
@@ -38,6 +38,11 @@ def test_one_kept_web_text_of_several_counts_as_kept() -> None:
     assert outcomes(rows)[BOTH_KEPT] == ["a"]
 
 
+def test_pictures_with_human_texts_are_left_out() -> None:
+    rows = [text_row("a", "human", "by a person", None), text_row("a", "synthetic", "x", 0.9)]
+    assert not any(outcomes(rows).values())
+
+
 def test_the_widest_gap_comes_first() -> None:
     rows = [
         *pair("small", 0.4, 0.6),
@@ -57,7 +62,7 @@ def test_shares_and_totals() -> None:
     rows = [row for n in range(40) for row in (*pair(f"r{n}", 0.1, 0.9), *pair(f"k{n}", 0.9, 0.9))]
     rows += [row for n in range(40) for row in (*pair(f"w{n}", 0.9, 0.1), *pair(f"d{n}", 0.1, 0.1))]
     rows += [failed_row(f"f{n}") for n in range(40)]
-    chosen = choose(to_table(rows), 48)
+    chosen = choose(ledger_table(rows), 48)
     assert [(c.outcome, c.total, len(c.keys)) for c in chosen] == [
         (RESCUED, 40, 23),
         (BOTH_KEPT, 40, 9),
@@ -80,8 +85,8 @@ def test_choice_is_full_and_depends_on_the_rows_alone(
     rows = []
     for index, (web, synthetic, failed) in enumerate(pictures):
         rows += [failed_row(f"k{index}")] if failed else pair(f"k{index}", web, synthetic)
-    chosen = choose(to_table(rows), number)
+    chosen = choose(ledger_table(rows), number)
     keys = [key for group in chosen for key in group.keys]
     assert len(keys) == len(set(keys)) == min(number, len(pictures))
     assert sum(group.total for group in chosen) == len(pictures)
-    assert choose(to_table(rows[::-1]), number) == chosen
+    assert choose(ledger_table(rows[::-1]), number) == chosen

@@ -1,0 +1,82 @@
+"""Parts on this machine, in this process or in several."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from typing import Any
+
+from mmtk.api import PartWork, StageError
+
+_work: PartWork  # what a worker process works on
+
+
+class Local:
+    """Works on parts in ``workers`` processes; with one of them, in this process."""
+
+    def __init__(self, *, workers: int, threads: int | None) -> None:
+        self._workers = workers
+        self._threads = threads
+
+    def __call__(self, work: PartWork, parts: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """Raises StageError when a worker process is killed; finished parts stay."""
+        workers = min(self._workers, len(parts))
+        if workers == 1:
+            do = work.open()
+            for part in parts:
+                yield part, do(part)
+            return
+        threads = self._threads or max((os.cpu_count() or 1) // workers, 1)
+        with ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), _start, (work, threads)
+        ) as pool:
+            try:
+                yield from _as_done({pool.submit(_do_part, part): part for part in parts})
+            except BrokenProcessPool as error:
+                raise StageError(
+                    "a worker process of executor 'local' was killed (out of memory?) or couldn't start; "
+                    "with fewer workers each has more memory. Finished parts stay, the same command goes on"
+                ) from error
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_done(futures: dict[Future[Any], int]) -> Iterator[tuple[int, Any]]:
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in sorted(done, key=lambda one: futures[one]):
+            yield futures[future], future.result()
+
+
+def _start(work: PartWork, threads: int) -> None:
+    """Prepare a worker process: it lets the main process deal with signals, and ends with it."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    global _work
+    _work = work
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _do_part(part: int) -> Any:
+    return _opened()(part)
+
+
+@cache
+def _opened() -> Callable[[int], Any]:
+    return _work.open()  # here and not at the start, so that an error becomes the part's result

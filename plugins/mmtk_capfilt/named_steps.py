@@ -1,0 +1,172 @@
+"""The steps of a pass by name, and what is checked of each one's work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmtk.api import (
+    AddingStep,
+    Blueprint,
+    Candidate,
+    CapfiltStep,
+    DataError,
+    ImageCandidates,
+    Reader,
+    StageError,
+    TextTransform,
+)
+from mmtk_capfilt.decisions import StepRules
+
+
+@dataclass(frozen=True)
+class NamedStep:
+    """A step with the name it has in ledgers and messages."""
+
+    name: str
+    step: CapfiltStep
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        return tuple(getattr(self.step, "gives", ()))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(getattr(self.step, "needs", ()))
+
+    @property
+    def rules(self) -> StepRules:
+        return StepRules(self.name, tuple(getattr(self.step, "rules", ())))
+
+    @property
+    def model(self) -> str:
+        """``NAME:FINGERPRINT`` of the model it uses; empty without one."""
+        fingerprint = getattr(self.step, "fingerprint", "")
+        return f"{self.name}:{fingerprint}" if fingerprint else ""
+
+
+def step_names(uses: Sequence[str]) -> list[str]:
+    """Name steps by their components; further ones of one component are numbered."""
+    names: list[str] = []
+    for use in uses:
+        plain = use.rpartition("/")[2]
+        again = sum(name.partition("-")[0] == plain for name in names)
+        names.append(f"{plain}-{again + 1}" if again else plain)
+    return names
+
+
+def build_steps(blueprints: Sequence[Blueprint[CapfiltStep]], **injected: object) -> list[NamedStep]:
+    """Build the steps. Raises StageError when one needs a score that no step before it gives."""
+    names = step_names([blueprint.node.use for blueprint in blueprints])  # type: ignore[attr-defined]
+    steps = [
+        NamedStep(name, blueprint.build(**injected))
+        for name, blueprint in zip(names, blueprints, strict=True)
+    ]
+    given: list[str] = []
+    for number, step in enumerate(steps, 1):
+        wanted = [*step.needs, *(rule.score for rule in step.rules.rules if rule.score not in step.gives)]
+        for score in wanted:
+            if score not in given:
+                raise StageError(
+                    f"step {number}, {step.name}, needs the score {score!r}, which no step before it gives; "
+                    f"they give {', '.join(given) or 'none'}"
+                )
+        given += step.gives
+    return steps
+
+
+def datasets_of(steps: Sequence[NamedStep]) -> Iterator[tuple[str, int, Reader]]:
+    """The datasets that steps add: name, the first step that sees them, and reader."""
+    for place, named in enumerate(steps):
+        if isinstance(named.step, AddingStep):
+            for name, reader in named.step.datasets.items():
+                yield name, place, reader
+
+
+def weights_of(steps: Sequence[NamedStep]) -> Mapping[str, float]:
+    """How often a kept text is written, by source or dataset; 1 where it is missing."""
+    return {
+        name: weight
+        for named in steps
+        if isinstance(named.step, AddingStep)
+        for name, weight in named.step.weights.items()
+    }
+
+
+class Bookkeeping:
+    """Fills in what steps leave to the pass, and refuses what they must not do.
+
+    Args:
+        clean: from a text to what models read.
+        longest: greatest number of characters of a text.
+    """
+
+    def __init__(self, clean: TextTransform, longest: int) -> None:
+        self._clean = clean
+        self._longest = longest
+
+    def run(self, named: NamedStep, images: Sequence[ImageCandidates]) -> list[ImageCandidates]:
+        """Have a step work on those images that no step has left out.
+
+        Raises StageError when it loses images or gives a score that is missing or not finite.
+        """
+        at_work = [image for image in images if not image.left_out]
+        done = list(named.step(at_work)) if at_work else []
+        if [image.key for image in done] != [image.key for image in at_work]:
+            raise StageError(f"step {named.name} must return the images that it is given, in their order")
+        settled = iter(self.settle(after, named) for after in done)
+        return [image if image.left_out else next(settled) for image in images]
+
+    def settle(self, image: ImageCandidates, named: NamedStep | None = None) -> ImageCandidates:
+        """Clean new texts and bar those that are empty, too long or there already; round scores to float32.
+
+        Args:
+            named: the step that has made it so; None for an image as it was read.
+        """
+        name = named.name if named else "read"
+        sources: dict[str, str] = {}
+        candidates = []
+        for one in image.candidates:
+            settled = one if one.cleaned or one.barred else self._cleaned(one)
+            if not settled.barred and settled.cleaned in sources:
+                settled = replace(settled, barred=f"same as the {sources[settled.cleaned]} text")
+            if not settled.barred:
+                sources.setdefault(settled.cleaned, settled.source)
+            if settled.barred and not settled.barred_by:
+                settled = replace(settled, barred_by=name)
+            if named is not None and not settled.barred:
+                settled = replace(settled, scores=_rounded(settled, named, image.key))
+            candidates.append(settled)
+        if image.left_out:
+            candidates = [
+                one if one.barred else replace(one, barred=image.left_out, barred_by=name)
+                for one in candidates
+            ]
+        return replace(image, candidates=tuple(candidates))
+
+    def _cleaned(self, one: Candidate) -> Candidate:
+        if len(one.text) > self._longest:
+            return replace(
+                one, barred=f"text too long: {len(one.text)} characters, more than {self._longest}"
+            )
+        try:
+            cleaned = self._clean(one.text)
+        except DataError as error:
+            return replace(one, barred=str(error))
+        return replace(one, cleaned=cleaned) if cleaned else replace(one, barred="empty text")
+
+
+def _rounded(one: Candidate, named: NamedStep, key: str) -> dict[str, float]:
+    """A text's scores as the ledger holds them, so that its thresholds decide alike later on."""
+    for score in named.gives:
+        value = one.scores.get(score)
+        if value is None or not math.isfinite(value):
+            raise StageError(
+                f"step {named.name} gives {'no' if value is None else 'a'} {score} "
+                f"{'' if value is None else 'that is not finite '}for a text of {key!r}; "
+                "a comparison with it would decide nothing"
+            )
+    return {name: float(np.float32(value)) for name, value in one.scores.items()}

@@ -1,0 +1,1 @@
+"""The steps that mmtk brings along."""

@@ -1,0 +1,38 @@
+"""Cross-judging: each part of a dataset is worked on by models that were not trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmtk.api import Blueprint, CapfiltStep, ImageCandidates
+from mmtk.registry import Registry
+
+
+class ByFold:
+    """Has the ``i``-th of its steps work on the ``i``-th fold, as the reader ``fold`` deals images out."""
+
+    def __init__(self, *, steps: Sequence[Blueprint[CapfiltStep]], device: str, registry: Registry) -> None:
+        """Raises ValueError when the steps differ in what they give, need or drop by."""
+        self._steps = [blueprint.build(device=device, registry=registry) for blueprint in steps]
+        self.gives, self.needs, self.rules = (self._agreed(name) for name in ("gives", "needs", "rules"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Those of the steps, in the order of the folds."""
+        return "+".join(getattr(step, "fingerprint", "") for step in self._steps)
+
+    def __call__(self, images: Sequence[ImageCandidates]) -> list[ImageCandidates]:
+        done = list(images)
+        for fold, step in enumerate(self._steps):
+            places = [place for place, one in enumerate(images) if one.index % len(self._steps) == fold]
+            if places:
+                for place, one in zip(places, step([images[place] for place in places]), strict=True):
+                    done[place] = one
+        return done
+
+    def _agreed(self, name: str) -> tuple[Any, ...]:
+        values = {tuple(getattr(step, name, ())) for step in self._steps}
+        if len(values) > 1:
+            raise ValueError(f"the steps of the folds must have the same {name}")
+        return values.pop()

@@ -1,0 +1,128 @@
+"""What the steps take. This module imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from mmtk.api import Blueprint, CapfiltStep, Decoding, ImageTransform, Input, Range, Reader, Slot
+
+
+@dataclass(frozen=True)
+class CaptionDecoding(Decoding):
+    """Decoding with the paper's choice for CapFilt: nucleus sampling, p = 0.9 (BLIP §4.3)."""
+
+    method: Literal["beam", "nucleus"] = "nucleus"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig:
+    """Write synthetic captions with a checkpoint's captioning head."""
+
+    checkpoint: Annotated[Path, Input("checkpoint")]
+    """The captioner: a learner with a head that can write captions."""
+    decoding: CaptionDecoding = CaptionDecoding()
+    """How a caption is written."""
+    captions: Annotated[int, Range(1)] = 1
+    """Captions of each image; several need sampling. One that is there already is dropped."""
+    batch_size: Annotated[int, Range(1)] = 64
+    """Images that are captioned at a time."""
+    image_transform: Annotated[Blueprint[ImageTransform] | None, Slot("image_transform")] = None
+    """From pictures to what the captioner sees; null takes the pass's."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.captions > 1 and self.decoding.method == "beam":
+            yield (
+                "captions",
+                "a beam writes the same caption each time; several need decoding.method: nucleus",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchFilterConfig:
+    """Keep the texts that a checkpoint's matching head believes in."""
+
+    checkpoint: Annotated[Path, Input("checkpoint")]
+    """The filter: a learner with a head that tells matching pairs from others."""
+    threshold: Annotated[float, Range(0, 1)] = 0.5
+    """A text is kept if its ITM probability is at least this. 0 keeps every text that can be scored."""
+    synthetic_threshold: Annotated[float | None, Range(0, 1)] = None
+    """The same for synthetic texts; null takes ``threshold`` (BLIP). A captioner that is mostly wrong needs a
+    higher one, because it writes what the filter, which grew out of the same model, believes."""
+    batch_size: Annotated[int, Range(1)] = 64
+    """Images that are encoded at a time, and pairs that are scored at a time."""
+    image_transform: Annotated[Blueprint[ImageTransform] | None, Slot("image_transform")] = None
+    """From pictures to what the filter sees; null takes the pass's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureFilterConfig:
+    """Keep the texts whose ITC features are close to the image's."""
+
+    checkpoint: Annotated[Path, Input("checkpoint")]
+    """The filter: any learner."""
+    threshold: Annotated[float, Range(-1, 1)]
+    """A text is kept if its cosine with the image is at least this; see ``mmtk capfilt calibrate``."""
+    synthetic_threshold: Annotated[float | None, Range(-1, 1)] = None
+    """The same for synthetic texts; null takes ``threshold``."""
+    batch_size: Annotated[int, Range(1)] = 64
+    """Images that are encoded at a time."""
+    image_transform: Annotated[Blueprint[ImageTransform] | None, Slot("image_transform")] = None
+    """From pictures to what the filter sees; null takes the pass's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByFoldConfig:
+    """Have several models judge a dataset crosswise, each the fold that it was not trained on."""
+
+    steps: Annotated[tuple[Blueprint[CapfiltStep], ...], Slot("capfilt_step")]
+    """One step for each fold, which differ in their checkpoints: the first for the images that
+    ``{use: fold, fold: 0}`` reads, and so on."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if len(self.steps) < 2:
+            yield "steps", "needs at least two steps, one for each fold"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepBestConfig:
+    """Keep the best of an image's texts, web or synthetic."""
+
+    score: str = "itm_probability"
+    """What texts are compared by: a score that a step before it gives."""
+    count: Annotated[int, Range(1)] = 1
+    """How many are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthFilterConfig:
+    """Drop texts that are too short or too long, once cleaned."""
+
+    min_words: Annotated[int, Range(0)] = 2
+    """Least number of words."""
+    max_words: Annotated[int | None, Range(1)] = None
+    """Greatest number of words; null for none. The text transform cuts long ones before."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.max_words is not None and self.max_words < self.min_words:
+            yield "max_words", f"{self.max_words} is less than min_words {self.min_words}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig:
+    """Add human pairs, and write some texts more often than others."""
+
+    human: Annotated[Mapping[str, Blueprint[Reader]], Slot("reader")] = field(default_factory=dict)
+    """Human-annotated datasets by name. Their texts are kept as they are; the name ends their keys."""
+    weights: Mapping[str, Annotated[float, Range(0)]] = field(default_factory=dict)
+    """How often a kept text is written: by source, ``web`` or ``synthetic``, or by the name of a human
+    dataset; 1 where it is missing. 0.5 writes half of the texts, 2 each of them twice."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        for name in self.human.keys() & {"web", "syn", "synthetic"}:
+            yield f"human.{name}", "is the name of a source; choose another one"
+        for name in self.weights.keys() - self.human.keys() - {"web", "synthetic"}:
+            known = ", ".join(["web", "synthetic", *self.human])
+            yield f"weights.{name}", f"there is no such source or human dataset; there are {known}"
