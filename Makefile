@@ -4,7 +4,7 @@ STAMP := .venv/.installed
 RESULTS_ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all check format gpu results clean
+.PHONY: help venv demo test test-all check format gpu results ablation clean
 
 help:
 	@echo 'make demo      set up, run recipes/quickstart.yaml and say where its report is'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check     linter, formatter and type checker'
 	@echo 'make format    let the linter and the formatter rewrite the code'
 	@echo 'make results   the table of the README: recipes/emoji.yaml over three seeds'
+	@echo 'make ablation  the tables of docs/ablation.md: recipes/capfilt_ablation.yaml over three seeds'
 	@echo 'make clean     remove .venv, caches and builds; runs/ is kept'
 
 venv: $(STAMP)
@@ -53,8 +54,11 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+ablation: $(STAMP)
+	$(BIN)/python -m benchmarks.ablation_table --write docs/ablation.md $(RESULTS_ARGS)
+
 results: $(STAMP)
-	$(BIN)/python benchmarks/emoji_table.py --write README.md $(RESULTS_ARGS)
+	$(BIN)/python -m benchmarks.emoji_table --write README.md $(RESULTS_ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmtk_capfilt.filter import score
 from mmtk_emoji.stage import read_split, read_truth
 from mmtk_momentum.ema import MomentumEncoder
 from torch.utils.flop_counter import FlopCounterMode
@@ -139,9 +138,15 @@ def _captioning(sizes: transformers_blip.Sizes) -> tuple[float, float]:
 def _scoring(full: bool) -> tuple[float, float]:
     inputs = Inputs(replace(FULL, image_size=FINETUNED, batch=2, queue=2) if full else TINY, "cpu")
     learner = build_learner(inputs).eval()
-    texts = [[inputs.texts[row], f"{inputs.texts[row]} w0"] for row in range(inputs.sizes.batch)]
-    assert {len(own) for own in texts} == {TEXTS}
-    return _counted(lambda: score(learner, inputs.images, texts), len(texts))
+    texts = [text for one in inputs.texts for text in (one, f"{one} w0")]
+    rows = torch.arange(len(inputs.texts)).repeat_interleave(TEXTS)
+
+    def score() -> None:
+        images, encoded = learner.model.encode_images(inputs.images), learner.model.encode_texts(texts)
+        learner.heads["itm"].match_logits(images.select(rows), encoded)
+        (images.features[rows] * encoded.features).sum(dim=-1)
+
+    return _counted(score, len(inputs.texts))
 
 
 @torch.inference_mode()

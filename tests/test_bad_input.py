@@ -49,24 +49,14 @@ stages:
       image_transform: {use: blip_train, size: 32}
       batch_size: 4
     epochs: 2
-  captions:
-    use: caption
-    checkpoint: {from: pretrain.checkpoint}
+  capfilt:
+    use: capfilt
     data: ${definitions.web_in_order}
-    decoding: {max_length: 6}
+    steps:
+      - {use: caption, checkpoint: {from: pretrain.checkpoint}, decoding: {max_length: 6}}
+      - {use: itm_filter, checkpoint: {from: pretrain.checkpoint}, threshold: 0}
+      - {use: merge, human: {people: {use: webdataset, path: human}}}
     part_size: 7
-  ledger:
-    use: filter
-    checkpoint: {from: pretrain.checkpoint}
-    data: ${definitions.web_in_order}
-    captions: {from: captions.captions}
-    threshold: 0
-    part_size: 7
-  merged:
-    use: merge
-    ledger: {from: ledger.ledger}
-    reader: ${definitions.web}
-    human: {people: {use: webdataset, path: human}}
   scores:
     use: evaluate
     checkpoint: {from: pretrain.checkpoint}
@@ -231,11 +221,14 @@ def place_of(text: str, within: str) -> str:
             id="stage input",
         ),
         pytest.param(
-            "{from: captions.captions}",
-            "{from: captions.capitons}",
-            "captions.capitons",
-            ["stages.ledger.captions: stage 'captions' has no output 'capitons'", "'captions.captions'?"],
-            id="output",
+            "threshold: 0}",
+            "threshold: 0, image_transform: {use: blip_tset}}",
+            "blip_tset",
+            [
+                "stages.capfilt.steps.1.image_transform.use: unknown image_transform 'blip_tset'",
+                "'blip_test'?",
+            ],
+            id="component of a step",
         ),
         pytest.param(
             "{use: ema, queue_size: 20}",
@@ -290,11 +283,11 @@ def test_a_misspelt_override(folder: Path, tmp_path: Path, override: str, messag
 def test_all_mistakes_are_said_at_once(folder: Path, tmp_path: Path) -> None:
     wrong = RECIPE.replace("itc_weighted", "itc_wieghted").replace("epochs: 2", "epochs: two")
     (folder / "wrong.yaml").write_text(wrong.replace("path: human", "path: hunam"))
-    result = run(folder, "wrong.yaml", "stages.ledger.treshold=1", f"run_dir={tmp_path / 'run'}")
+    result = run(folder, "wrong.yaml", "stages.capfilt.part_sise=1", f"run_dir={tmp_path / 'run'}")
     assert result.code == 2
     heading, *problems = result.err.splitlines()
     assert heading == "mmtk: wrong.yaml: 4 problems"
-    for hint in ("'itc_weighted'?", "not 'two'", "did you mean human?", "did you mean 'threshold'?"):
+    for hint in ("'itc_weighted'?", "not 'two'", "did you mean human?", "did you mean 'part_size'?"):
         assert sum(hint in problem for problem in problems) == 1
     assert "Traceback" not in result.err
 
@@ -329,45 +322,38 @@ def test_training_quarantines_each_bad_sample_once(done: tuple[Path, str]) -> No
     assert f"from {len(GOOD) + len(BAD_IMAGES) - 1} texts, 1 samples left out, 1 texts left out" in said
 
 
-def test_captions_account_for_every_image(done: tuple[Path, str]) -> None:
-    stage = done[0] / "captions"
-    assert_reasons(quarantined(stage), BAD_IMAGES)
-    captions = pq.read_table(stage / "captions.parquet").to_pylist()
-    assert Counter(row["key"] for row in captions) == dict.fromkeys([*GOOD, "wordless"], 1)
-    assert len(captions) + len(BAD_IMAGES) == IN_SHARDS
-
-
 def test_the_ledger_accounts_for_every_image_and_text(done: tuple[Path, str]) -> None:
-    rows = pq.read_table(done[0] / "ledger" / "ledger.parquet").to_pylist()
+    stage = done[0] / "capfilt"
+    assert_reasons(quarantined(stage), BAD_IMAGES)
+    rows = pq.read_table(stage / "ledger.parquet").to_pylist()
     places = Counter((row["key"], row["source"]) for row in rows)
     texts = [(key, source) for key in (*GOOD, "wordless") for source in ("web", "synthetic")]
-    assert places == dict.fromkeys([*texts, *((key, "image") for key in BAD_IMAGES)], 1)
+    human = [row for row in rows if row["source"] == "human"]
+    assert len(human) == 1
+    failed = [(key, "image") for key in BAD_IMAGES]
+    assert places == dict.fromkeys([*texts, *failed, (human[0]["key"], "human")], 1)
     for row in rows:
-        assert row["kept"] == (row["reason"] == "")
+        assert (row["decision"] == "kept") == (row["reason"] == "")
         if row["source"] == "image":
             assert re.match(BAD_IMAGES[row["key"]], row["reason"])
             assert row["itm_probability"] is row["itc_similarity"] is None
+            assert row["decision"] == "failed"
         elif (row["key"], row["source"]) == ("wordless", "web"):
             assert (row["text"], row["reason"], row["itm_probability"]) == ("", "empty text", None)
         elif row["source"] == "web":
-            assert row["kept"], "a threshold of 0 keeps every text that is scored"
+            assert row["decision"] == "kept", "a threshold of 0 keeps every text that is scored"
 
 
-def test_merging_accounts_for_every_sample(done: tuple[Path, str]) -> None:
-    stage = done[0] / "merged"
+def test_the_cleaned_shards_account_for_every_sample(done: tuple[Path, str]) -> None:
+    stage = done[0] / "capfilt"
     funnel = json.loads((stage / "funnel.json").read_text())
-    assert (funnel["images"], funnel["quarantined"]) == (IN_SHARDS, len(BAD_IMAGES))
+    assert (funnel["images"], funnel["failed_images"]) == (IN_SHARDS + 1, len(BAD_IMAGES))
     assert funnel["captioned"] == len(GOOD) + 1
-    assert funnel["candidates"] == 2 * (len(GOOD) + 1)
-    assert funnel["candidates"] == sum(
-        funnel[f"{fate}_{source}"] for fate in ("kept", "dropped") for source in ("web", "synthetic")
-    )
-    assert (funnel["kept_web"], funnel["dropped_web"]) == (len(GOOD), 1)
-    assert (funnel["human"], funnel["unusable"]) == (1, 0)
-    merged = WebDatasetReader(stage / "dataset")
-    assert not merged.quarantined
-    assert len(merged) == funnel["written"] == funnel["kept_web"] + funnel["kept_synthetic"] + 1
-    assert quarantined(stage) == []
+    assert funnel["candidates"] == 2 * (len(GOOD) + 1) + 1
+    assert (funnel["kept_web"], funnel["dropped_web"], funnel["kept_human"]) == (len(GOOD), 1, 1)
+    shards = WebDatasetReader(stage / "dataset")
+    assert not shards.quarantined
+    assert len(shards) == funnel["written"] == funnel["kept_web"] + funnel["kept_synthetic"] + 1
 
 
 def test_evaluation_accounts_for_every_sample(done: tuple[Path, str]) -> None:
@@ -396,16 +382,8 @@ FILE_FAULTS: list[tuple[str, str]] = [
         r"stage 'pretrain': vocabulary \S+notes\.txt: lacks \[PAD\]",
     ),
     (
-        "stages.captions.checkpoint=human",
-        r"stage 'captions': \S+human: no checkpoint, learner\.json is missing",
-    ),
-    (
-        "stages.ledger.captions=notes.txt",
-        r"stage 'ledger': \S+notes\.txt can't be read as a Parquet file: ",
-    ),
-    (
-        "stages.merged.ledger=runs/tiny/captions/captions.parquet",
-        r"stage 'merged': \S+captions\.parquet has no column itc_similarity, ",
+        "stages.capfilt.steps.0.checkpoint=human",
+        r"stage 'capfilt': \S+human: no checkpoint",
     ),
     (
         "run_dir=notes.txt",

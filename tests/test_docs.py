@@ -189,7 +189,7 @@ def test_the_recipe_for_own_data_passes_its_check(users_folder: Path, host: Plug
         check_recipe(load_recipe(own, [overrides]), host.registry)
     (web,) = re.findall(r"`(definitions\.web=\{.*?\})`", block.page.read_text(encoding="utf-8"))
     json_lists = check_recipe(load_recipe(own, [web]), host.registry)
-    assert json_lists.stages["bootstrapped"].node.keys["reader"].use == "blip_json"
+    assert json_lists.stages["bootstrapped"].node.keys["data"].reader.use == "blip_json"
     (users_folder / "data" / "test.json").unlink()
     with pytest.raises(RecipeError, match=r"own\.yaml:\d+:\d+ .*there is no file or folder data/test\.json"):
         check_recipe(load_recipe(own), host.registry)
@@ -267,24 +267,26 @@ def test_the_names_of_the_api_exist() -> None:
 def test_the_ledgers_columns_and_its_query(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from mmtk_capfilt.ledger import SCHEMA, LedgerRow, to_table
+    from mmtk_capfilt.ledger import LedgerRow, schema, to_table
     from mmtk_capfilt.parts import write_table
 
     text = (DOCS / "data.md").read_text(encoding="utf-8")
     table = text.partition("## The ledger")[2].partition("\n\nWith")[0]
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", table, re.MULTILINE)
     types = {"string": "string", "float32": "float", "bool": "bool"}
-    assert [(name, types[kind]) for name, kind in rows] == [(one.name, str(one.type)) for one in SCHEMA]
+    columns = [(one.name, str(one.type)) for one in schema((), ())]
+    assert [(name, types[kind]) for name, kind in rows] == columns
 
-    path = tmp_path / "runs" / "quickstart" / "ledger" / "ledger.parquet"
+    path = tmp_path / "runs" / "quickstart" / "bootstrapped" / "ledger.parquet"
     path.parent.mkdir(parents=True)
+    below = {"decision": "dropped", "step": "itm_filter", "reason": "itm_probability below 0.5"}
     ledger = [
-        LedgerRow("a", "a", "web", "far off", 0.1, 0.0, False, "itm_probability below 0.5"),
-        LedgerRow("b", "b", "web", "nearly right", 0.4, 0.2, False, "itm_probability below 0.5"),
-        LedgerRow("c", "c", "web", "right", 0.9, 0.5, True, ""),
-        LedgerRow("d", "d", "web", "", None, None, False, "empty text"),
+        LedgerRow("s", "a", "a", "web", "far off", **below, scores={"itm_probability": 0.1}),
+        LedgerRow("s", "b", "b", "web", "nearly right", **below, scores={"itm_probability": 0.4}),
+        LedgerRow("s", "c", "c", "web", "right", scores={"itm_probability": 0.9}),
+        LedgerRow("s", "d", "d", "web", "", decision="dropped", reason="empty text", final=True),
     ]
-    write_table(to_table(ledger), path)
+    write_table(to_table(ledger, schema((), ())), path)
     monkeypatch.chdir(tmp_path)
     (block,) = [one for one in blocks("python") if one.page.name == "data.md"]
     exec(block.text, {})

@@ -23,6 +23,7 @@ USERS_FILES = {
     "blip_base.yaml": PRETRAINING,
     "blip_large.yaml": PRETRAINING,
     "blip_base_capfilt.yaml": (*PRETRAINING, "definitions.human", "definitions.human_images"),
+    "capfilt.yaml": ("definitions.web.path", "definitions.captioner", "definitions.filter"),
     "finetune/caption_coco.yaml": FINE_TUNING,
     "finetune/retrieval_coco.yaml": FINE_TUNING,
     "finetune/retrieval_flickr.yaml": FINE_TUNING,

@@ -13,21 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks import emoji_table
-from benchmarks.emoji_table import (
-    BEGIN,
-    END,
-    FIGURES,
-    MODELS,
-    SPLITS,
-    Spread,
-    TableError,
-    main,
-    read_run,
-    spread,
-    summary,
-    table,
-)
+from benchmarks import emoji_table, seed_runs
+from benchmarks.emoji_table import FIGURES, MODELS, SPLITS, main, read_run, summary, table
+from benchmarks.seed_runs import BEGIN, END, Spread, TableError, spread
 from mmtk.plugins import load_plugins
 from mmtk.recipe import check_recipe, load_recipe
 from mmtk.stages.record import StageRecord, Status, write_record
@@ -211,7 +199,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for seed in range(3):
         make_run(made, seed)
 
-    def command(folder: Path, seed: int, overrides: Any) -> list[str]:
+    def command(_recipe: Path, folder: Path, seed: int, overrides: Any) -> list[str]:
         return [sys.executable, "-c", STAND_IN, str(made), str(folder), str(seed), *overrides]
 
     monkeypatch.setattr(emoji_table, "mmtk_command", command)
@@ -229,7 +217,7 @@ def test_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert result["relative_change"]["mean"] == pytest.approx(0.25)
     assert result["aims"] == {"bootstrapped_r1": 0.44, "relative_change": 0.2, "filter_roc_auc": 0.9}
     assert result["command"] == (
-        "python benchmarks/emoji_table.py definitions.size=32 --json --seeds 2,0 device=cpu"
+        "python -m benchmarks.emoji_table definitions.size=32 --json --seeds 2,0 device=cpu"
     )
     cores = len(os.sched_getaffinity(0))
     assert result["machine"]["cores"] == cores
@@ -243,7 +231,8 @@ def test_runs_side_by_side(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODE", "together")
-    monkeypatch.setattr(emoji_table, "cores", lambda: 5)
+    for module in (emoji_table, seed_runs):
+        monkeypatch.setattr(module, "cores", lambda: 5)
     assert main(["--seeds", "0,1", "--at-once", "2", "--runs", "here"]) == 0
     captured = capfd.readouterr()
     assert "(5 cores, 2 runs side by side, OMP_NUM_THREADS=2)" in captured.out
@@ -271,7 +260,7 @@ def test_a_failed_run_ends_it_with_a_message(
 def test_an_interruption_reaches_the_runs(tmp_path: Path) -> None:
     code = (
         "import sys; from benchmarks import emoji_table as t; "
-        f"t.mmtk_command = lambda f, s, o: [sys.executable, '-c', {STAND_IN!r}, '.', str(f), str(s)]; "
+        f"t.mmtk_command = lambda r, f, s, o: [sys.executable, '-c', {STAND_IN!r}, '.', str(f), str(s)]; "
         "sys.exit(t.main(['--runs', sys.argv[1]]))"
     )
     process = subprocess.Popen(
@@ -294,7 +283,9 @@ def test_an_interruption_reaches_the_runs(tmp_path: Path) -> None:
 
 
 def test_the_real_command_is_mmtk_run(tmp_path: Path) -> None:
-    command = emoji_table.mmtk_command(tmp_path / "seed-4", 4, ["definitions.epochs.pretrain=frist"])
+    command = emoji_table.mmtk_command(
+        emoji_table.RECIPE, tmp_path / "seed-4", 4, ["definitions.epochs.pretrain=frist"]
+    )
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "expected a whole number, not 'frist'" in result.stderr
@@ -344,5 +335,5 @@ def test_wrong_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str
 
 
 def test_the_readme_has_the_marks_and_make_writes_there() -> None:
-    assert emoji_table.around_marks(ROOT / "README.md")
-    assert "benchmarks/emoji_table.py --write README.md $(RESULTS_ARGS)" in (ROOT / "Makefile").read_text()
+    assert seed_runs.around_marks(ROOT / "README.md")
+    assert "-m benchmarks.emoji_table --write README.md $(RESULTS_ARGS)" in (ROOT / "Makefile").read_text()
