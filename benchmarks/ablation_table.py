@@ -51,12 +51,14 @@ WAYS = {
     "shared": "both, in one model",
     "round_2": "both, a second round",
 }
+NOISE_KINDS = ("swap", "filename", "foreign", "tags")
 JUDGED = tuple(way for way in WAYS if way not in ("none", "captioner"))
 FILTER_FIGURES = {
     "ROC AUC": "roc_auc",
     "dropped: precision": "dropped_precision",
     "dropped: recall": "dropped_recall",
-    **{f"recall: {kind}": f"dropped_recall/{kind}" for kind in ("swap", "filename", "foreign", "tags")},
+    **{f"precision: {kind}": f"dropped_precision/{kind}" for kind in NOISE_KINDS},
+    **{f"recall: {kind}": f"dropped_recall/{kind}" for kind in NOISE_KINDS},
     "wrong before": "wrong_before",
     "wrong after": "wrong_after",
     "captions right": "synthetic_right",

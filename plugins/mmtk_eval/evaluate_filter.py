@@ -41,8 +41,9 @@ def filter_figures(ledger: Sequence[Row], truth: Mapping[str, Row]) -> dict[str,
     Returns:
         ``roc_auc`` and ``roc_auc_itc``: chance that a right web text scores above a wrong one, by ITM
         probability and by ITC similarity, over the texts that were scored. ``dropped_precision``: share of
-        the dropped web texts that were wrong; ``dropped_recall``: share of the wrong that were dropped, and
-        ``dropped_recall/KIND`` by kind of noise. ``wrong_before`` and ``wrong_after``: share of wrong ones
+        the dropped web texts that were wrong; ``dropped_recall``: share of the wrong that were dropped;
+        ``dropped_precision/KIND`` and ``dropped_recall/KIND``: both as if that kind of noise were the only
+        one. ``wrong_before`` and ``wrong_after``: share of wrong ones
         among all and among kept web texts. ``synthetic_right`` and ``synthetic_kept_right``: share of the
         synthetic texts (written, kept) that equal the true label but for case and punctuation. ``web_texts``
         and ``synthetic_texts``: counts.
@@ -70,6 +71,7 @@ def filter_figures(ledger: Sequence[Row], truth: Mapping[str, Row]) -> dict[str,
     }
     for kind in sorted({truth[row["key"]]["noise_kind"] or "unnamed" for row in wrong}):
         of_kind = [row for row in wrong if (truth[row["key"]]["noise_kind"] or "unnamed") == kind]
+        figures[f"dropped_precision/{kind}"] = share(dropped(of_kind), dropped([*of_kind, *right]))
         figures[f"dropped_recall/{kind}"] = share(dropped(of_kind), of_kind)
     return {name: value for name, value in figures.items() if value is not None}
 

@@ -21,7 +21,7 @@ def text(key: str, source: str, words: str, probability: float | None, *, kept: 
         "text": words,
         "itm_probability": probability,
         "itc_similarity": similarity,
-        "kept": kept,
+        "decision": "kept" if kept else "dropped",
     }
 
 
@@ -51,7 +51,7 @@ LEDGER = [
         "text": "",
         "itm_probability": None,
         "itc_similarity": None,
-        "kept": False,
+        "decision": "failed",
     },
 ]
 
@@ -69,6 +69,8 @@ def test_figures_by_hand() -> None:
             "roc_auc_itc": 1 / 4,
             "dropped_precision": 2 / 3,  # d and e of b, d and e
             "dropped_recall": 2 / 3,  # d and e of c, d and e
+            "dropped_precision/swap": 1 / 2,  # d of b and d
+            "dropped_precision/tags": 1 / 2,  # e of b and e
             "dropped_recall/swap": 1 / 2,
             "dropped_recall/tags": 1.0,
             "wrong_before": 3 / 5,
