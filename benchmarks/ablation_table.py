@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,24 +13,17 @@ from typing import Any
 import yaml
 
 from benchmarks.seed_runs import (
-    USER_ERROR,
     Spread,
-    add_arguments,
-    around_marks,
+    Table,
     cores,
     markdown,
-    mmtk_command,
     percent,
     read,
     run_seconds,
-    run_seeds,
     shown,
     spread,
     threads,
-    write_between_marks,
 )
-from mmtk.errors import MmtkError
-from mmtk.stages.interrupt import Interrupted, interruptible
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "capfilt_ablation.yaml"
 SPLITS = ("test", "test_style")
@@ -251,39 +242,7 @@ def agreement(one: Mapping[str, Any]) -> str:
     return f"{same} of {len(COMPARED)}; {clear} beyond one deviation"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
-    add_arguments(parser, Path("runs/ablation_table"))
-    return parser
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run, read and print; return 0, 2 for a failure with a message, 130 or 143 for an interruption."""
-    options = build_parser().parse_intermixed_args(argv)
-    command = shlex.join(["python", "-m", "benchmarks.ablation_table", *argv])
-    try:
-        if options.write:
-            around_marks(options.write)  # hours of runs must not end in this error
-        with interruptible():
-            run_seeds(
-                lambda folder, seed: mmtk_command(RECIPE, folder, seed, options.overrides),
-                options.seeds,
-                options.runs,
-                options.at_once,
-            )
-        runs = [read_run(options.runs / f"seed-{seed}", seed) for seed in options.seeds]
-        result = summary(runs, command, options.at_once)
-        if options.write:
-            write_between_marks(options.write, tables(result))
-    except MmtkError as error:
-        print(f"ablation_table: {error}", file=sys.stderr)
-        return USER_ERROR
-    except Interrupted as signal_:
-        print("ablation_table: interrupted; the same command goes on from here", file=sys.stderr)
-        return signal_.exit_code
-    print(json.dumps(result, indent=2, default=asdict) if options.json else tables(result).rstrip())
-    return 0
-
+TABLE = Table("ablation_table", (__doc__ or "").splitlines()[0], RECIPE, read_run, summary, tables)
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(TABLE.main(sys.argv[1:]))

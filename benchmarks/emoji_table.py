@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,26 +13,19 @@ from typing import Any
 import yaml
 
 from benchmarks.seed_runs import (
-    USER_ERROR,
     Spread,
+    Table,
     TableError,
-    add_arguments,
-    around_marks,
     cores,
     markdown,
-    mmtk_command,
     percent,
     read,
     run_seconds,
-    run_seeds,
     shown,
     spread,
     threads,
-    write_between_marks,
 )
-from mmtk.errors import MmtkError
 from mmtk.stages.environment import resolve_device
-from mmtk.stages.interrupt import Interrupted, interruptible
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "emoji.yaml"
 
@@ -79,10 +70,6 @@ class Run:
         """Relative change of test T2I R@1 from noisy to bootstrapped; None where noisy has none right."""
         noisy, bootstrapped = (self.metrics[model][HEADLINE] for model in MODELS)
         return bootstrapped / noisy - 1 if noisy else None
-
-
-def command_of(overrides: Sequence[str]) -> Callable[[Path, int], list[str]]:
-    return lambda folder, seed: mmtk_command(RECIPE, folder, seed, overrides)
 
 
 def read_run(folder: Path, seed: int) -> Run:
@@ -182,34 +169,7 @@ def reached(value: Spread | None, aim: float, or_equal: bool = False) -> str:
     return "yes" if value.mean > aim or (or_equal and value.mean == aim) else "no"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
-    add_arguments(parser, Path("runs/emoji_table"))
-    return parser
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run, read and print; return 0, 2 for a failure with a message, 130 or 143 for an interruption."""
-    options = build_parser().parse_intermixed_args(argv)
-    command = shlex.join(["python", "-m", "benchmarks.emoji_table", *argv])
-    try:
-        if options.write:
-            around_marks(options.write)  # an hour of runs must not end in this error
-        with interruptible():
-            run_seeds(command_of(options.overrides), options.seeds, options.runs, options.at_once)
-        runs = [read_run(options.runs / f"seed-{seed}", seed) for seed in options.seeds]
-        result = summary(runs, command, options.at_once)
-        if options.write:
-            write_between_marks(options.write, table(result))
-    except MmtkError as error:
-        print(f"emoji_table: {error}", file=sys.stderr)
-        return USER_ERROR
-    except Interrupted as signal_:
-        print("emoji_table: interrupted; the same command goes on from here", file=sys.stderr)
-        return signal_.exit_code
-    print(json.dumps(result, indent=2, default=asdict) if options.json else table(result).rstrip())
-    return 0
-
+TABLE = Table("emoji_table", (__doc__ or "").splitlines()[0], RECIPE, read_run, summary, table)
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(TABLE.main(sys.argv[1:]))

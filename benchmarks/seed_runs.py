@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import yaml
 
 from mmtk.errors import MmtkError
+from mmtk.stages.interrupt import Interrupted, interruptible
 from mmtk.stages.record import Status, read_record, write_text
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -205,3 +208,56 @@ def add_arguments(parser: argparse.ArgumentParser, runs: Path) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     parser.add_argument("--write", type=Path, metavar="FILE", help=f"put the table between {BEGIN} and {END}")
     parser.add_argument("overrides", nargs="*", type=override, metavar="key=value", help="as of mmtk run")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What makes one table out of runs of a recipe.
+
+    Attributes:
+        name: of its module in ``benchmarks``; its runs go to ``runs/NAME`` where no folder is given.
+        description: a line for ``--help``.
+        recipe: run once per seed.
+        read_run: from a finished run's folder and seed, what it measured.
+        summary: sums runs up; given the command and how many ran at a time.
+        show: writes the summary as Markdown.
+    """
+
+    name: str
+    description: str
+    recipe: Path
+    read_run: Callable[[Path, int], Any]
+    summary: Callable[[list[Any], str, int], dict[str, Any]]
+    show: Callable[[Mapping[str, Any]], str]
+
+    def main(self, argv: Sequence[str]) -> int:
+        """Run, read and print; return 0, 2 for a failure with a message, 130 or 143 for an interruption."""
+        parser = argparse.ArgumentParser(description=self.description, allow_abbrev=False)
+        add_arguments(parser, Path("runs", self.name))
+        options = parser.parse_intermixed_args(argv)
+        try:
+            result = self._make(options, shlex.join(["python", "-m", f"benchmarks.{self.name}", *argv]))
+        except MmtkError as error:
+            print(f"{self.name}: {error}", file=sys.stderr)
+            return USER_ERROR
+        except Interrupted as signal_:
+            print(f"{self.name}: interrupted; the same command goes on from here", file=sys.stderr)
+            return signal_.exit_code
+        shown_ = self.show(result).rstrip()
+        print(json.dumps(result, indent=2, default=asdict) if options.json else shown_)
+        return 0
+
+    def _make(self, options: argparse.Namespace, command: str) -> dict[str, Any]:
+        if options.write:
+            around_marks(options.write)  # hours of runs must not end in this error
+
+        def of_seed(folder: Path, seed: int) -> list[str]:
+            return mmtk_command(self.recipe, folder, seed, options.overrides)
+
+        with interruptible():
+            run_seeds(of_seed, options.seeds, options.runs, options.at_once)
+        runs = [self.read_run(options.runs / f"seed-{seed}", seed) for seed in options.seeds]
+        result = self.summary(runs, command, options.at_once)
+        if options.write:
+            write_between_marks(options.write, self.show(result))
+        return result

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import ablation_table
+from benchmarks import seed_runs
 from benchmarks.ablation_table import (
     COMPARED,
     FIGURES,
@@ -17,9 +17,9 @@ from benchmarks.ablation_table import (
     JUDGED,
     RECIPE,
     SPLITS,
+    TABLE,
     WAYS,
     dropped_share,
-    main,
     read_run,
     summary,
     tables,
@@ -108,10 +108,10 @@ def test_the_table_goes_between_the_marks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     make_run(tmp_path / "seed-3", 3)
-    monkeypatch.setattr(ablation_table, "mmtk_command", lambda *_: [sys.executable, "-c", "pass"])
+    monkeypatch.setattr(seed_runs, "mmtk_command", lambda *_: [sys.executable, "-c", "pass"])
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN}\n{END}\n")
-    assert main(["--runs", str(tmp_path), "--seeds", "3", "--write", str(page)]) == 0
+    assert TABLE.main(["--runs", str(tmp_path), "--seeds", "3", "--write", str(page)]) == 0
     assert "no CapFilt" in page.read_text()
     assert capfd.readouterr().out.strip() in page.read_text()
     assert len(COMPARED) == 3

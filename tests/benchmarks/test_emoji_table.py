@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from benchmarks import emoji_table, seed_runs
-from benchmarks.emoji_table import FIGURES, MODELS, SPLITS, main, read_run, summary, table
+from benchmarks.emoji_table import FIGURES, MODELS, SPLITS, TABLE, read_run, summary, table
 from benchmarks.seed_runs import BEGIN, END, Spread, TableError, spread
 from mmtk.plugins import load_plugins
 from mmtk.recipe import check_recipe, load_recipe
@@ -202,14 +202,14 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def command(_recipe: Path, folder: Path, seed: int, overrides: Any) -> list[str]:
         return [sys.executable, "-c", STAND_IN, str(made), str(folder), str(seed), *overrides]
 
-    monkeypatch.setattr(emoji_table, "mmtk_command", command)
+    monkeypatch.setattr(seed_runs, "mmtk_command", command)
     monkeypatch.chdir(tmp_path)
     return made
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["definitions.size=32", "--json", "--seeds", "2,0", "device=cpu"]) == 0
+    assert TABLE.main(["definitions.size=32", "--json", "--seeds", "2,0", "device=cpu"]) == 0
     captured = capfd.readouterr()
     result = json.loads(captured.out)
     assert [run["seed"] for run in result["runs"]] == [2, 0]
@@ -233,7 +233,7 @@ def test_runs_side_by_side(
     monkeypatch.setenv("MODE", "together")
     for module in (emoji_table, seed_runs):
         monkeypatch.setattr(module, "cores", lambda: 5)
-    assert main(["--seeds", "0,1", "--at-once", "2", "--runs", "here"]) == 0
+    assert TABLE.main(["--seeds", "0,1", "--at-once", "2", "--runs", "here"]) == 0
     captured = capfd.readouterr()
     assert "(5 cores, 2 runs side by side, OMP_NUM_THREADS=2)" in captured.out
     assert (tmp_path / "here/seed-0/started").read_text() == "2"
@@ -246,12 +246,12 @@ def test_a_failed_run_ends_it_with_a_message(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODE", "fail")
-    assert main(["--runs", "here"]) == 2
+    assert TABLE.main(["--runs", "here"]) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.endswith("emoji_table: the run with seed 0 ended with exit code 3\n")
     assert not (tmp_path / "here/seed-1").exists()
-    assert main(["--runs", "there", "--at-once", "2"]) == 2
+    assert TABLE.main(["--runs", "there", "--at-once", "2"]) == 2
     assert "seed 0 ended with exit code 3; see there/seed-N.log" in capfd.readouterr().err
     assert (tmp_path / "there/seed-1/recipe.resolved.yaml").exists(), "the other run was not waited for"
     assert not (tmp_path / "there/seed-2").exists()
@@ -259,9 +259,10 @@ def test_a_failed_run_ends_it_with_a_message(
 
 def test_an_interruption_reaches_the_runs(tmp_path: Path) -> None:
     code = (
-        "import sys; from benchmarks import emoji_table as t; "
-        f"t.mmtk_command = lambda r, f, s, o: [sys.executable, '-c', {STAND_IN!r}, '.', str(f), str(s)]; "
-        "sys.exit(t.main(['--runs', sys.argv[1]]))"
+        "import sys; from benchmarks import emoji_table as t, seed_runs; "
+        "seed_runs.mmtk_command = lambda r, f, s, o: "
+        f"[sys.executable, '-c', {STAND_IN!r}, '.', str(f), str(s)]; "
+        "sys.exit(t.TABLE.main(['--runs', sys.argv[1]]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
@@ -283,7 +284,7 @@ def test_an_interruption_reaches_the_runs(tmp_path: Path) -> None:
 
 
 def test_the_real_command_is_mmtk_run(tmp_path: Path) -> None:
-    command = emoji_table.mmtk_command(
+    command = seed_runs.mmtk_command(
         emoji_table.RECIPE, tmp_path / "seed-4", 4, ["definitions.epochs.pretrain=frist"]
     )
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -297,7 +298,7 @@ def test_the_real_command_is_mmtk_run(tmp_path: Path) -> None:
 def test_the_table_goes_between_the_marks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "README.md"
     page.write_text(f"# Title\n\n{BEGIN}\nan old\ntable\n{END}\n\nend\n")
-    assert main(["--write", "README.md"]) == 0
+    assert TABLE.main(["--write", "README.md"]) == 0
     printed = capfd.readouterr().out
     assert page.read_text() == f"# Title\n\n{BEGIN}\n\n{printed}\n{END}\n\nend\n"
     assert printed.startswith("| split |")
@@ -311,7 +312,7 @@ def test_a_file_without_marks_is_refused_before_anything_runs(
     page = tmp_path / "README.md"
     if text is not None:
         page.write_text(text)
-    assert main(["--write", str(page)]) == 2
+    assert TABLE.main(["--write", str(page)]) == 2
     assert f"emoji_table: {page} " in capfd.readouterr().err
     assert not (tmp_path / "runs").exists()
     assert text is None or page.read_text() == text
@@ -329,7 +330,7 @@ def test_a_file_without_marks_is_refused_before_anything_runs(
 )
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     with pytest.raises(SystemExit) as end:
-        main(arguments)
+        TABLE.main(arguments)
     assert end.value.code == 2
     assert message in capsys.readouterr().err
 
