@@ -37,8 +37,9 @@ LIGHT_FILES = [
     *(path for path in HOST_FILES + PLUGIN_FILES if path.name in LIGHT_NAMES),
     *(
         ROOT / "mmtk" / f"{name}.py"
-        for name in ("api", "builtin", "plugins", "registry", "kinds", "types", "config")
+        for name in ("api", "builtin", "plugins", "registry", "types", "config")
     ),
+    *sorted((ROOT / "mmtk" / "kinds").glob("*.py")),
     *sorted((ROOT / "mmtk" / "cli").glob("*.py")),
     *sorted((ROOT / "mmtk" / "stages").glob("*.py")),
 ]
