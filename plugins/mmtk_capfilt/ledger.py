@@ -22,6 +22,7 @@ ITM, ITC = "itm_probability", "itc_similarity"
 
 _TEXTS = ("shard", "key", "image_id", "source", "text", "written_by", "scored_by")
 _FATE = (("decision", pa.string()), ("step", pa.string()), ("reason", pa.string()), ("final", pa.bool_()))
+FIXED_COLUMNS = frozenset([*_TEXTS, *(name for name, _ in _FATE)])
 _RULES = b"mmtk.rules"
 _RULE_TYPES: Mapping[str, type[AtLeast | Best]] = {"at_least": AtLeast, "best": Best}
 
