@@ -135,7 +135,8 @@ def funnel(ledger: pa.Table) -> dict[str, int]:
     failed = sum(group["count_all"] for group in by_fate if group["source"] == IMAGE)
     texts = ledger.filter(pc.not_equal(ledger["source"], IMAGE))
     counts["failed_images"] = failed
-    counts["images"] = len(pc.unique(texts["key"])) + failed
+    # A web image may have the key that a human one has got by the name of its dataset.
+    counts["images"] = len(texts.group_by(["shard", "key"]).aggregate([])) + failed
     counts["candidates"] = len(texts)
     counts["captioned"] = len(pc.unique(texts.filter(pc.equal(texts["source"], SYNTHETIC))["key"]))
     return counts

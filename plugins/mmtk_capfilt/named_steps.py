@@ -55,8 +55,8 @@ def step_names(uses: Sequence[str]) -> list[str]:
     names: list[str] = []
     for use in uses:
         plain = use.rpartition("/")[2]
-        again = sum(name.partition("-")[0] == plain for name in names)
-        names.append(f"{plain}-{again + 1}" if again else plain)
+        numbered = (f"{plain}-{number}" for number in range(2, len(uses) + 2))
+        names.append(next(name for name in (plain, *numbered) if name not in names))
     return names
 
 
@@ -82,14 +82,14 @@ def _check_scores(steps: Sequence[NamedStep]) -> None:
         for score in step.gives:
             if score in FIXED_COLUMNS:
                 raise StageError(
-                    f"step {number}, {step.name}, gives a score {score!r}, and so is a column of the ledger "
-                    "named already"
+                    f"step {number}, {step.name}, can't give a score {score!r}: a column of the ledger has "
+                    "that name"
                 )
             if score in judged_by:
                 raise StageError(
                     f"step {number}, {step.name}, gives the score {score!r} anew, by which "
-                    f"{judged_by[score]} drops texts: the ledger has one of each text; put {step.name} first, "
-                    "or leave one of them out"
+                    f"{judged_by[score]} drops texts, and the ledger has room for one: "
+                    f"put {step.name} before it, or leave one of them out"
                 )
         wanted = [*step.needs, *(rule.score for rule in step.rules.rules if rule.score not in step.gives)]
         for score in wanted:
