@@ -84,7 +84,15 @@ class ImageCandidates:
         return replace(self, candidates=self.candidates + new)
 
     def scored(self, **scores: Sequence[float]) -> Self:
-        """Return the image with scores of its open texts; each sequence is as long as ``open``."""
+        """Return the image with scores of its open texts.
+
+        Raises ValueError unless each sequence has a score for each text of ``open``.
+        """
+        for name, given in scores.items():
+            if len(given) != len(self.open):
+                raise ValueError(f"{len(given)} scores {name!r} for {len(self.open)} open texts")
+        if not scores:
+            return self
         own = iter(zip(*scores.values(), strict=True))
         return replace(
             self,

@@ -65,4 +65,5 @@ class LocalConfig:
     workers: Annotated[int, Range(1)] = 1
     """Processes, each with models of its own; with 1 it is the run's own process."""
     threads: Annotated[int | None, Range(1)] = None
-    """Threads with which each of several processes computes; null shares the processor's cores out."""
+    """Threads with which each process computes; null takes ``OMP_NUM_THREADS`` or, without it, shares the
+    processor's cores out."""

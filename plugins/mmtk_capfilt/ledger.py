@@ -22,6 +22,7 @@ ITM, ITC = "itm_probability", "itc_similarity"
 
 _TEXTS = ("shard", "key", "image_id", "source", "text", "written_by", "scored_by")
 _FATE = (("decision", pa.string()), ("step", pa.string()), ("reason", pa.string()), ("final", pa.bool_()))
+FIXED_COLUMNS = frozenset([*_TEXTS, *(name for name, _ in _FATE)])
 _RULES = b"mmtk.rules"
 _RULE_TYPES: Mapping[str, type[AtLeast | Best]] = {"at_least": AtLeast, "best": Best}
 
@@ -134,7 +135,8 @@ def funnel(ledger: pa.Table) -> dict[str, int]:
     failed = sum(group["count_all"] for group in by_fate if group["source"] == IMAGE)
     texts = ledger.filter(pc.not_equal(ledger["source"], IMAGE))
     counts["failed_images"] = failed
-    counts["images"] = len(pc.unique(texts["key"])) + failed
+    # A web image may have the key that a human one has got by the name of its dataset.
+    counts["images"] = len(texts.group_by(["shard", "key"]).aggregate([])) + failed
     counts["candidates"] = len(texts)
     counts["captioned"] = len(pc.unique(texts.filter(pc.equal(texts["source"], SYNTHETIC))["key"]))
     return counts

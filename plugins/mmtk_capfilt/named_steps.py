@@ -20,6 +20,8 @@ from mmtk.api import (
     TextTransform,
 )
 from mmtk_capfilt.decisions import StepRules
+from mmtk_capfilt.ledger import FIXED_COLUMNS
+from mmtk_capfilt.promise import check_promise
 
 
 @dataclass(frozen=True)
@@ -53,20 +55,42 @@ def step_names(uses: Sequence[str]) -> list[str]:
     names: list[str] = []
     for use in uses:
         plain = use.rpartition("/")[2]
-        again = sum(name.partition("-")[0] == plain for name in names)
-        names.append(f"{plain}-{again + 1}" if again else plain)
+        numbered = (f"{plain}-{number}" for number in range(2, len(uses) + 2))
+        names.append(next(name for name in (plain, *numbered) if name not in names))
     return names
 
 
 def build_steps(blueprints: Sequence[Blueprint[CapfiltStep]], **injected: object) -> list[NamedStep]:
-    """Build the steps. Raises StageError when one needs a score that no step before it gives."""
+    """Build the steps.
+
+    Raises StageError when one needs a score that no step before it gives, or when two of them are at odds.
+    """
     names = step_names([blueprint.node.use for blueprint in blueprints])  # type: ignore[attr-defined]
     steps = [
         NamedStep(name, blueprint.build(**injected))
         for name, blueprint in zip(names, blueprints, strict=True)
     ]
+    _check_scores(steps)
+    _check_datasets(steps)
+    return steps
+
+
+def _check_scores(steps: Sequence[NamedStep]) -> None:
     given: list[str] = []
+    judged_by: dict[str, str] = {}  # scores that rules go by, and the first step with such a rule
     for number, step in enumerate(steps, 1):
+        for score in step.gives:
+            if score in FIXED_COLUMNS:
+                raise StageError(
+                    f"step {number}, {step.name}, can't give a score {score!r}: a column of the ledger has "
+                    "that name"
+                )
+            if score in judged_by:
+                raise StageError(
+                    f"step {number}, {step.name}, gives the score {score!r} anew, by which "
+                    f"{judged_by[score]} drops texts, and the ledger has room for one: "
+                    f"put {step.name} before it, or leave one of them out"
+                )
         wanted = [*step.needs, *(rule.score for rule in step.rules.rules if rule.score not in step.gives)]
         for score in wanted:
             if score not in given:
@@ -75,7 +99,20 @@ def build_steps(blueprints: Sequence[Blueprint[CapfiltStep]], **injected: object
                     f"they give {', '.join(given) or 'none'}"
                 )
         given += step.gives
-    return steps
+        for rule in step.rules.rules:
+            judged_by.setdefault(rule.score, step.name)
+
+
+def _check_datasets(steps: Sequence[NamedStep]) -> None:
+    added: dict[str, str] = {}
+    for named in steps:
+        if not isinstance(named.step, AddingStep):
+            continue
+        for what, names in (("dataset", named.step.datasets), ("weight of", named.step.weights)):
+            for name in names:
+                other = added.setdefault(f"{what} {name!r}", named.name)
+                if other != named.name:
+                    raise StageError(f"{other} and {named.name} both have a {what} {name!r}; one must do")
 
 
 def datasets_of(steps: Sequence[NamedStep]) -> Iterator[tuple[str, int, Reader]]:
@@ -111,12 +148,11 @@ class Bookkeeping:
     def run(self, named: NamedStep, images: Sequence[ImageCandidates]) -> list[ImageCandidates]:
         """Have a step work on those images that no step has left out.
 
-        Raises StageError when it loses images or gives a score that is missing or not finite.
+        Raises StageError when it loses images or texts, or gives scores other than those it has declared.
         """
         at_work = [image for image in images if not image.left_out]
-        done = list(named.step(at_work)) if at_work else []
-        if [image.key for image in done] != [image.key for image in at_work]:
-            raise StageError(f"step {named.name} must return the images that it is given, in their order")
+        done = list(named.step(at_work) or ()) if at_work else []
+        check_promise(named.name, named.gives, at_work, done)
         settled = iter(self.settle(after, named) for after in done)
         return [image if image.left_out else next(settled) for image in images]
 
@@ -138,7 +174,8 @@ class Bookkeeping:
             if settled.barred and not settled.barred_by:
                 settled = replace(settled, barred_by=name)
             if named is not None and not settled.barred:
-                settled = replace(settled, scores=_rounded(settled, named, image.key))
+                wanted = () if image.left_out else named.gives
+                settled = replace(settled, scores=_rounded(settled, named, image.key, wanted))
             candidates.append(settled)
         if image.left_out:
             candidates = [
@@ -159,14 +196,17 @@ class Bookkeeping:
         return replace(one, cleaned=cleaned) if cleaned else replace(one, barred="empty text")
 
 
-def _rounded(one: Candidate, named: NamedStep, key: str) -> dict[str, float]:
+def _rounded(one: Candidate, named: NamedStep, key: str, wanted: Sequence[str]) -> dict[str, float]:
     """A text's scores as the ledger holds them, so that its thresholds decide alike later on."""
-    for score in named.gives:
-        value = one.scores.get(score)
-        if value is None or not math.isfinite(value):
+    for score in wanted:
+        if one.scores.get(score) is None:
+            raise StageError(f"step {named.name} gives no {score} for a text of {key!r}")
+    with np.errstate(over="ignore"):
+        rounded = {name: float(np.float32(value)) for name, value in one.scores.items()}
+    for score, value in rounded.items():
+        if not math.isfinite(value):
             raise StageError(
-                f"step {named.name} gives {'no' if value is None else 'a'} {score} "
-                f"{'' if value is None else 'that is not finite '}for a text of {key!r}; "
+                f"step {named.name} gives a {score} that is not finite for a text of {key!r}; "
                 "a comparison with it would decide nothing"
             )
-    return {name: float(np.float32(value)) for name, value in one.scores.items()}
+    return rounded

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmtk.api import DataError, RawSample, stable_hash
 from mmtk.data.shards import TarShard, check_sample
+from mmtk_capfilt.parts import write_table
 
 Format = Literal["webdataset", "parquet"]
 _ENDINGS: dict[str, str] = {"webdataset": "tar", "parquet": "parquet"}
@@ -76,9 +76,7 @@ def _write_parquet(path: Path, samples: list[RawSample]) -> None:
         }
         for sample in samples
     ]
-    unfinished = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), unfinished)
-    unfinished.replace(path)
+    write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), path)
 
 
 def shard_key(key: str) -> str:

@@ -103,10 +103,10 @@ class PartPass:
             key, location = sample.key, sample.location
             picture = decode_image(sample.image, self._data.limits)
         except SampleError as error:
-            return Quarantined(_named(error.key, part), error.reason, error.location)
+            return Quarantined(named_key(error.key, part.dataset), error.reason, error.location)
         except DataError as error:
-            return Quarantined(_named(key, part), str(error), location)
-        sample = dataclasses.replace(sample, key=_named(sample.key, part))
+            return Quarantined(named_key(key, part.dataset), str(error), location)
+        sample = dataclasses.replace(sample, key=named_key(sample.key, part.dataset))
         source = WEB if part.dataset == WEB_DATASET else HUMAN
         seed = stable_hash(self._seed, "capfilt", sample.key)
         image = ImageCandidates(
@@ -172,6 +172,6 @@ def _sample(image: RawSample, one: Candidate, number: int) -> RawSample:
     return dataclasses.replace(image, key=key, texts=(one.text,), source=one.source)
 
 
-def _named(key: str, part: Part) -> str:
+def named_key(key: str, dataset: str) -> str:
     """An image's key in the ledger; those of further datasets end with their name."""
-    return f"{key}-{part.dataset}" if part.dataset else key
+    return f"{key}-{dataset}" if dataset else key

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from mmtk.data.tables import read_table
 
 _WRITTEN = b"mmtk.written"
 WEB_DATASET = ""  # the name of the pass's own dataset among those of the parts
@@ -61,15 +64,20 @@ class FinishedParts:
         write_table(ledger.replace_schema_metadata(metadata), self.path(number))
 
     def read(self, parts: Sequence[Part]) -> tuple[list[pa.Table], int]:
-        """Read the parts' ledgers, in order, and count the samples of their shards."""
-        tables = [pq.read_table(self.path(part.number)) for part in parts]
+        """Read the parts' ledgers, in order, and count the samples of their shards.
+
+        Raises DataError when one can't be read.
+        """
+        tables = [read_table(self.path(part.number)) for part in parts]
         return tables, sum(int(table.schema.metadata[_WRITTEN]) for table in tables)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a Parquet file that appears whole or not at all."""
+    """Write a Parquet file that appears whole or not at all, even if the machine goes down."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     pq.write_table(table, unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
     unfinished.replace(path)
 
 

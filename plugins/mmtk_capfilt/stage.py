@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from mmtk.types import Quarantined
 from mmtk_capfilt.configs import CapfiltConfig
 from mmtk_capfilt.decisions import KEPT
 from mmtk_capfilt.ledger import IMAGE, SOURCES, funnel, image_row, to_table
-from mmtk_capfilt.parts import write_json, write_table
+from mmtk_capfilt.part_pass import named_key
+from mmtk_capfilt.parts import Part, write_json, write_table
 from mmtk_capfilt.work import CapfiltWork, OpenWork, PartDone
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -51,14 +53,23 @@ class CapfiltStage:
         if rank() == 0:
             _clear_leftovers(context.folder)
             opened.survey()
-        gather_objects(None)  # all ranks see the surveys, and which parts are finished
-        todo = opened.finished.unfinished(opened.parts)
-        watch = _Watch(self._config, opened, len(opened.parts) - len(todo), context.say)
+        # Rank 0 looks for all: a slow rank would take parts for finished that others have finished meanwhile.
+        todo, failed = gather_objects(self._progress(opened) if rank() == 0 else None)[0]
+        watch = _Watch(self._config, len(opened.parts), len(opened.parts) - len(todo), failed, context.say)
         done = self._by_ranks(opened, todo) if world_size() > 1 else self._by_executor(work, todo)
-        for number, result in done:
-            watch.note(number, result)
+        for _number, result in done:
+            watch.note(result)
         if rank() == 0:
             self._finish(opened, context)
+
+    def _progress(self, opened: OpenWork) -> tuple[list[int], int]:
+        """The parts that are still to be done, and how many images of the others failed, if that matters."""
+        todo = opened.finished.unfinished(opened.parts)
+        if self._config.data.max_quarantined is None:
+            return todo, 0
+        left = set(todo)
+        tables, _ = opened.finished.read([part for part in opened.parts if part.number not in left])
+        return todo, sum(len(table.filter(pc.equal(table["source"], IMAGE))) for table in tables)
 
     def _by_executor(self, work: CapfiltWork, todo: Sequence[int]) -> Iterator[tuple[int, PartDone]]:
         if todo:
@@ -75,8 +86,13 @@ class CapfiltStage:
         folder = context.folder
         dataset = folder / "dataset"
         dataset.mkdir(exist_ok=True)
-        refused = [entry for reader in opened.readers.values() for entry in reader.quarantined]
+        refused = [
+            replace(entry, key=named_key(entry.key, name))
+            for name, reader in opened.readers.items()
+            for entry in reader.quarantined
+        ]
         tables, written = opened.finished.read(opened.parts)
+        check_keys(opened.parts, tables)
         ledger = pa.concat_tables([to_table(map(image_row, refused), opened.columns), *tables])
         counts = funnel(ledger) | {"written": written}
         images = sum(len(part.images) for part in opened.parts) + len(refused)
@@ -99,19 +115,25 @@ class _Watch:
     """Tells the user how far the pass is, and ends it when too many images fail."""
 
     def __init__(
-        self, config: CapfiltConfig, opened: OpenWork, finished: int, say: Callable[[str], None]
+        self, config: CapfiltConfig, total: int, finished: int, failed: int, say: Callable[[str], None]
     ) -> None:
         self._limit = config.data.max_quarantined
-        self._total = len(opened.parts)
+        self._total = total
         self._finished = finished
         self._say = say
         self._images = self._failed = 0
+        self._failed_before = failed
         self._started = self._spoken = time.monotonic()
         if finished:
             say(f"going on behind {finished} of {self._total} parts")
+        self._check()
 
-    def note(self, number: int, done: PartDone) -> None:
-        """Take note of a part. Raises StageError when more images have failed than the recipe allows."""
+    def note(self, done: PartDone) -> None:
+        """Take note of a part.
+
+        Raises StageError when more images have failed than the recipe allows: a number of all that the stage
+        has met, or a share of those that this run has.
+        """
         self._finished += 1
         self._images += done.images
         self._failed += done.failed
@@ -120,16 +142,35 @@ class _Watch:
             self._spoken = now
             rate = self._images / max(now - self._started, 1e-9)
             self._say(f"{self._finished} of {self._total} parts, {rate:,.1f} images a second")
+        self._check()
+
+    def _check(self) -> None:
         if self._limit is None:
             return
-        share = 0 < self._limit < 1
-        if self._failed > self._limit * (self._images if share else 1) and not (
-            share and self._images < _FEW
-        ):
+        if 0 < self._limit < 1:
+            passed = self._images >= _FEW and self._failed > self._limit * self._images
+            amount = f"{self._failed:,} of {self._images:,}"
+        else:
+            failed = self._failed_before + self._failed
+            passed = failed > self._limit
+            amount = f"{failed:,}"
+        if passed:
             raise StageError(
-                f"{self._failed:,} of {self._images:,} images failed, and data.max_quarantined is "
-                f"{self._limit:g}; the ledger of part {number} has the latest reasons"
+                f"{amount} images failed, and data.max_quarantined is {self._limit:g}; "
+                "the ledgers in the stage's folder parts say why"
             )
+
+
+def check_keys(parts: Sequence[Part], tables: Sequence[pa.Table]) -> None:
+    """Raises StageError when images of two parts of a dataset have one key."""
+    seen: dict[tuple[str, str], int] = {}
+    for part, table in zip(parts, tables, strict=True):
+        for key in pc.unique(table["key"]).to_pylist():
+            if (other := seen.setdefault((part.dataset, key), part.number)) != part.number:
+                raise StageError(
+                    f"parts {other} and {part.number} both have an image with the key {key!r}; "
+                    "each image needs a key of its own"
+                )
 
 
 def check_accounts(counts: dict[str, int], images: int, *, weighted: bool) -> None:

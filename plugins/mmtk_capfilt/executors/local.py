@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,11 @@ _work: PartWork  # what a worker process works on
 
 
 class Local:
-    """Works on parts in ``workers`` processes; with one of them, in this process."""
+    """Works on parts in ``workers`` processes; with one of them, in this process.
+
+    How many threads each of them computes with doesn't depend on how many parts are left: the last bits of
+    scores may depend on it.
+    """
 
     def __init__(self, *, workers: int, threads: int | None) -> None:
         self._workers = workers
@@ -26,15 +31,17 @@ class Local:
 
     def __call__(self, work: PartWork, parts: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Raises StageError when a worker process is killed; finished parts stay."""
-        workers = min(self._workers, len(parts))
-        if workers == 1:
-            do = work.open()
-            for part in parts:
-                yield part, do(part)
+        if self._workers == 1:
+            with _computing_with(self._threads):
+                do = work.open()
+                for part in parts:
+                    yield part, do(part)
             return
-        threads = self._threads or max((os.cpu_count() or 1) // workers, 1)
         with ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _start, (work, threads)
+            min(self._workers, len(parts)),
+            multiprocessing.get_context("spawn"),
+            _start,
+            (work, self._threads_of_each()),
         ) as pool:
             try:
                 yield from _as_done({pool.submit(_do_part, part): part for part in parts})
@@ -46,6 +53,25 @@ class Local:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    def _threads_of_each(self) -> int | None:
+        """None where the environment says it already."""
+        if self._threads is None and "OMP_NUM_THREADS" in os.environ:
+            return None
+        return self._threads or max((os.cpu_count() or 1) // self._workers, 1)
+
+
+@contextlib.contextmanager
+def _computing_with(threads: int | None) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
 
 def _as_done(futures: dict[Future[Any], int]) -> Iterator[tuple[int, Any]]:
     waiting = set(futures)
@@ -55,13 +81,14 @@ def _as_done(futures: dict[Future[Any], int]) -> Iterator[tuple[int, Any]]:
             yield futures[future], future.result()
 
 
-def _start(work: PartWork, threads: int) -> None:
+def _start(work: PartWork, threads: int | None) -> None:
     """Prepare a worker process: it lets the main process deal with signals, and ends with it."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     global _work
     _work = work
 

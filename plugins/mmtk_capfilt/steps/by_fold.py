@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmtk.api import Blueprint, CapfiltStep, ImageCandidates
+from mmtk.api import AddingStep, Blueprint, CapfiltStep, ImageCandidates, StageError, SurveyingStep
 from mmtk.registry import Registry
 
 
@@ -13,8 +13,12 @@ class ByFold:
     """Has the ``i``-th of its steps work on the ``i``-th fold, as the reader ``fold`` deals images out."""
 
     def __init__(self, *, steps: Sequence[Blueprint[CapfiltStep]], device: str, registry: Registry) -> None:
-        """Raises ValueError when the steps differ in what they give, need or drop by."""
+        """Raises ValueError when steps differ in what they give, need or drop by, or go beyond a fold."""
         self._steps = [blueprint.build(device=device, registry=registry) for blueprint in steps]
+        if any(isinstance(step, AddingStep | SurveyingStep) for step in self._steps):
+            raise ValueError(
+                "a step that adds datasets or looks through them all can't work on one fold alone"
+            )
         self.gives, self.needs, self.rules = (self._agreed(name) for name in ("gives", "needs", "rules"))
 
     @property
@@ -26,9 +30,13 @@ class ByFold:
         done = list(images)
         for fold, step in enumerate(self._steps):
             places = [place for place, one in enumerate(images) if one.index % len(self._steps) == fold]
-            if places:
-                for place, one in zip(places, step([images[place] for place in places]), strict=True):
-                    done[place] = one
+            if not places:
+                continue
+            judged = step([images[place] for place in places])
+            if len(judged) != len(places):
+                raise StageError(f"the step of fold {fold} must return the images that it is given")
+            for place, one in zip(places, judged, strict=True):
+                done[place] = one
         return done
 
     def _agreed(self, name: str) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,8 +122,14 @@ class MergeConfig:
     dataset; 1 where it is missing. 0.5 writes half of the texts, 2 each of them twice."""
 
     def check(self) -> Iterator[tuple[str, str]]:
-        for name in self.human.keys() & {"web", "syn", "synthetic"}:
-            yield f"human.{name}", "is the name of a source; choose another one"
+        for name in self.human:
+            if name in ("web", "syn", "synthetic"):
+                yield f"human.{name}", "is the name of a source; choose another one"
+            elif not re.fullmatch(r"(?!copy\d+$)\w*[^\W\d]\w*", name):
+                yield (
+                    f"human.{name}",
+                    "ends keys: letters, digits and _, neither a number nor copyN",
+                )
         for name in self.weights.keys() - self.human.keys() - {"web", "synthetic"}:
             known = ", ".join(["web", "synthetic", *self.human])
             yield f"weights.{name}", f"there is no such source or human dataset; there are {known}"
