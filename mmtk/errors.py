@@ -7,9 +7,11 @@ class MmtkError(Exception):
     """Base of every error whose message is meant for the user.
 
     Attributes:
+        exit_code: the command line's.
         on_all_ranks: whether every rank of the run raises it; rank 0 then says it.
     """
 
+    exit_code = 2
     on_all_ranks = False
 
 
@@ -33,6 +35,12 @@ class StageError(MmtkError):
     """A stage that can't run, or that broke its promise about its outputs."""
 
 
+class LostContactError(StageError):
+    """Another rank of the run has gone, or was never there. What has ended it is not known here."""
+
+    exit_code = 1
+
+
 class SampleError(DataError):
     """A reader's word that one sample can't be read, with what names it in the quarantine.
 
@@ -47,3 +55,9 @@ class SampleError(DataError):
         self.reason = reason
         self.key = key
         self.location = location
+
+
+def exit_code(error: BaseException) -> int:
+    """The command line's exit code behind any error: its own, 130 for a Ctrl-C as in shells, 1 for a bug."""
+    code: int = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+    return code

@@ -23,9 +23,9 @@ from mmtk.cli import (
 )
 from mmtk.cli.results import note
 from mmtk.disk import FULL_DISK
-from mmtk.distributed.group import SilentExitError
-from mmtk.distributed.launch import note_exit
-from mmtk.errors import MmtkError
+from mmtk.distributed.launcher import note_exit
+from mmtk.distributed.ranks import SilentExitError
+from mmtk.errors import LostContactError, MmtkError, exit_code
 from mmtk.printable import printable_lines
 
 COMMANDS = {
@@ -68,46 +68,48 @@ def build_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code.
-
-    0, 2 for a user's mistake, 75 for an interruption before which all work was saved, 130 or 143 for another.
-    """
-    code = _run(argv)
-    if "RANK" in os.environ:
-        note_exit(int(os.environ["RANK"]), code)
+    """Run one command and return its exit code, one of those in docs/recipes.md."""
+    try:
+        code, unsaid = _run(argv)
+    except SilentExitError as silent:
+        return silent.exit_code
+    except Exception:
+        note_exit(1)
+        raise
+    if not note_exit(code, unsaid) and unsaid:
+        note(unsaid)
     return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None) -> tuple[int, str]:
+    """Run one command; return its exit code, and what is unsaid as it may follow from another rank's end."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if not arguments:
         parser.print_help(sys.stderr)
-        return USER_ERROR
+        return USER_ERROR, ""
     if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         parser.error(_unknown_command(arguments[0]))
     try:
         parsed = _parsed(parser, arguments)
-        code: int = parsed.execute(parsed)
+        return parsed.execute(parsed), ""
+    except LostContactError as lost:
+        return lost.exit_code, str(lost)
     except MmtkError as error:
         note(str(error))
-        return USER_ERROR
+        return error.exit_code, ""
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 1, ""
     except OSError as error:
         if error.filename is None and error.errno not in FULL_DISK:
             raise
         note(f"{error.filename or arguments[0]}: {error.strerror}")
-        return USER_ERROR
-    except SilentExitError as silent:
-        return silent.exit_code
+        return USER_ERROR, ""
     except KeyboardInterrupt as signal_:
         again = "; the same command goes on from here" if arguments[0] in ("run", "index") else ""
-        note(f"interrupted{again}")
-        return getattr(signal_, "exit_code", 130)
-    return code
+        return exit_code(signal_), f"interrupted{again}"
 
 
 def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:

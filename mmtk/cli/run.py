@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mmtk.cli.recipe_arguments import add_recipe_arguments, checked_recipe
+from mmtk.cli.results import note
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,10 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.nproc > 1:
         from mmtk.distributed.launch import launch
 
-        return launch(arguments.nproc, ["run", str(arguments.recipe), *arguments.overrides])
+        code, unsaid = launch(arguments.nproc, ["run", str(arguments.recipe), *arguments.overrides])
+        if unsaid:
+            note(unsaid)
+        return code
     from mmtk.cli.console import output_console
     from mmtk.stages.runner import run_recipe
 

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-EXIT_NOTES = "MMTK_EXIT_NOTES"  # the folder in which the ranks note how they ended
+from mmtk.distributed.launcher import ExitNote, exit_notes, read_notes
+from mmtk.stages.interrupt import STOP_SIGNALS, Interrupted
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing import ProcessFailure
+
 _SECONDS_TO_SAVE = 600  # torchrun's 30 seconds are too few for a large model's state
 
 
-class ExitNote(NamedTuple):
-    """How a rank ended: its exit code, and when, in seconds since the epoch."""
+def launch(ranks: int, command: Sequence[str]) -> tuple[int, str]:
+    """Run ``mmtk COMMAND`` in ``ranks`` processes on this machine.
 
-    code: int
-    time: float
+    Returns:
+        The run's exit code, and what is left to say of how it ended. The code is that of the rank that failed
+        first, 1 where a rank was killed.
 
-
-def launch(ranks: int, command: Sequence[str]) -> int:
-    """Run ``mmtk COMMAND`` in ``ranks`` processes on this machine and return the run's exit code.
-
-    That is the code of the rank that failed first, which has printed its message; 1 where a rank was killed.
+    Raises:
+        Interrupted: a signal came before any rank could handle it.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -46,39 +44,58 @@ def launch(ranks: int, command: Sequence[str]) -> int:
         max_restarts=0,
         signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     )
-    with _exit_notes() as notes:
+    with exit_notes() as folder:
         try:
             elastic_launch(config, sys.executable)("-m", "mmtk", *command)
-        except ChildFailedError:
-            return _first_failure(notes, ranks)
+        except ChildFailedError as failed:
+            return how_it_failed(read_notes(folder), failed.failures, ranks)
         except SignalException as stopped:
-            return _first_failure(notes, ranks, default=128 + int(stopped.sigval))
-    return 0
+            notes = read_notes(folder)
+            for note in _failed(notes):
+                return note.code, note.unsaid
+            if len(notes) < ranks:
+                raise Interrupted(int(stopped.sigval)) from None
+    return 0, ""
 
 
-def note_exit(rank: int, code: int) -> None:
-    """Let the launcher know how this rank ends, where ``launch`` has started it."""
-    if folder := os.environ.get(EXIT_NOTES):
-        with contextlib.suppress(OSError):
-            Path(folder, str(rank)).write_text(json.dumps(ExitNote(code, time.time())), "utf-8")
+def how_it_failed(
+    notes: Sequence[ExitNote], failures: Mapping[int, ProcessFailure], ranks: int
+) -> tuple[int, str]:
+    """Find out what has ended a run of which a rank failed.
+
+    Args:
+        notes: of the ranks that could leave one, in the order of their ends.
+        failures: how the failed processes ended, by rank.
+        ranks: how many there were.
+
+    Returns:
+        Exit code, and what is left to say.
+    """
+    failed = _failed(notes)
+    if failed and not failed[0].unsaid:
+        return failed[0].code, ""
+    if killed := _killed_first(failures):
+        which = ", ".join(f"rank {rank} by {failures[rank].signal_name()}" for rank in killed)
+        verb = "was" if len(killed) == 1 else "were"
+        return 1, f"{len(killed)} of {ranks} ranks {verb} killed ({which}); out of memory?"
+    if failed:
+        return failed[0].code, failed[0].unsaid
+    rank, failure = min(failures.items(), key=lambda item: item[1].timestamp)
+    return 1, f"rank {rank} of {ranks} ended with exit code {failure.exitcode} and without a message"
 
 
-@contextlib.contextmanager
-def _exit_notes() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="mmtk-") as folder:
-        os.environ[EXIT_NOTES] = folder
-        try:
-            yield Path(folder)
-        finally:
-            del os.environ[EXIT_NOTES]
+def _failed(notes: Sequence[ExitNote]) -> list[ExitNote]:
+    """The notes of ranks that failed, first of those that have said why."""
+    return sorted((note for note in notes if note.code), key=lambda note: bool(note.unsaid))
 
 
-def _first_failure(notes: Path, ranks: int, default: int = 1) -> int:
-    found = [ExitNote(*json.loads(path.read_text("utf-8"))) for path in notes.iterdir()]
-    failed = sorted((note.time, note.code) for note in found if note.code)
-    if not failed:
-        return default
-    killed = ranks - len(found)
-    if killed:
-        print(f"mmtk: {killed} of {ranks} ranks were killed without a message", file=sys.stderr)
-    return failed[0][1]
+def _killed_first(failures: Mapping[int, ProcessFailure]) -> list[int]:
+    """The ranks that were killed, without those that the launcher has then killed itself."""
+    # A rank that nothing but a request to end has ended wasn't killed.
+    died = {
+        rank: failure.timestamp
+        for rank, failure in failures.items()
+        if failure.exitcode < 0 and -failure.exitcode not in STOP_SIGNALS
+    }
+    # Times are in whole seconds, and torchrun waits for 30 before it kills.
+    return sorted(rank for rank, time in died.items() if time <= min(died.values()) + 1)

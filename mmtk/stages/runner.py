@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mmtk.disk import FULL_DISK, cause_and_room
-from mmtk.distributed.group import Ranks, process_group
+from mmtk.distributed.group import process_group
+from mmtk.distributed.ranks import Ranks
 from mmtk.errors import MmtkError, StageError
 from mmtk.printable import printable_lines
 from mmtk.recipe.build import blueprint, to_plain
