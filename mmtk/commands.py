@@ -17,10 +17,10 @@ MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 class CommandModule(Protocol):
-    """What the module of a command offers. It is imported when the command is called, or its own help asked."""
+    """What a command's module offers. It is imported when the command is called, or its own help asked."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the command's arguments. It runs before anything heavy is imported, so it imports nothing such."""
+        """Add the command's arguments, without importing anything heavy."""
 
     def execute(self, arguments: argparse.Namespace) -> int:
         """Do the work and return the exit code: 0, or 1 where some results are missing.
@@ -83,7 +83,7 @@ BUILT_IN = (
     Command(
         "list-plugins",
         "mmtk.cli.list_plugins",
-        "List the installed plugins and the components that each one offers.",
+        "List the installed plugins, and the components and commands that each one offers.",
     ),
 )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 import pluggy
@@ -91,7 +92,14 @@ def _own_first(point: EntryPoint) -> tuple[str, bool, tuple[str, str]]:
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
+    return _name_and_version(point.dist) if point.dist else ("unknown", "unknown")
+
+
+@cache
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    """Read both once: each access parses the whole metadata anew."""
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def _register(manager: pluggy.PluginManager, point: EntryPoint) -> str | None:

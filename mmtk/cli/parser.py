@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import NoReturn
 
 from mmtk.commands import Command, load_command
@@ -20,6 +19,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USER_ERROR, f"{self.prog}: {printable_lines(message)}\nsee '{self.prog} --help'\n")
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for, which takes as long as all the rest of a ``--help``."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"mmtk {version('mmtk')}")
+        parser.exit()
 
 
 def build_parser(commands: Sequence[Command], broken: Mapping[str, str], words: Sequence[str]) -> Parser:
@@ -38,7 +47,7 @@ def build_parser(commands: Sequence[Command], broken: Mapping[str, str], words: 
         description="Pre-train BLIP-style vision-language models and bootstrap their captions.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"mmtk {version('mmtk')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show mmtk's version and exit")
     _add(parser, commands, broken, words)
     return parser
 
