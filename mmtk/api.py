@@ -15,6 +15,9 @@ from mmtk.candidates import (
     Rule,
     SurveyingStep,
 )
+from mmtk.commands import (
+    Command,
+)
 from mmtk.config import (
     Input,
     NodeDefault,
@@ -108,6 +111,7 @@ __all__ = [
     "CapfiltStep",
     "CaptioningHead",
     "CheckpointError",
+    "Command",
     "Component",
     "ComponentNode",
     "DataError",

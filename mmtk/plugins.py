@@ -1,16 +1,18 @@
-"""Finds plugins by their entry points and asks them for their components. Imports nothing heavy."""
+"""Finds plugins by their entry points and asks them what they offer. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 import pluggy
 
 from mmtk import hookspecs
+from mmtk.commands import BUILT_IN, Command, command_fault, repeated
 from mmtk.hookspecs import PROJECT_NAME
 from mmtk.kinds import KINDS
 from mmtk.registry import Component, Registration, Registry, nearest
@@ -31,6 +33,7 @@ class PluginInfo:
         module: what its entry point names.
         error: why it is quarantined; None if it works.
         components: what it offers; nothing if it is quarantined.
+        commands: what it adds to the program ``mmtk``; nothing if it is quarantined.
     """
 
     name: str
@@ -39,14 +42,20 @@ class PluginInfo:
     module: str
     error: str | None = None
     components: tuple[Component, ...] = ()
+    commands: tuple[Command, ...] = ()
 
 
 @dataclass(frozen=True)
 class PluginHost:
-    """The plugins of this installation and the components of those that work."""
+    """The plugins of this installation, and the components and commands of those that work."""
 
     registry: Registry
     plugins: tuple[PluginInfo, ...]
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands that plugins add, in the order of the plugins."""
+        return tuple(command for plugin in self.plugins for command in plugin.commands)
 
 
 def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
@@ -72,7 +81,7 @@ def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
         plugins[name] = replace(plugins[name], error=reason)
     for name, _module in manager.list_name_plugin():
         plugins[name] = _ask(manager, plugins[name])
-    everything = (*plugins.values(), *refused)
+    everything = (*_without_clashes(plugins).values(), *refused)
     return PluginHost(_registry(everything), everything)
 
 
@@ -83,7 +92,14 @@ def _own_first(point: EntryPoint) -> tuple[str, bool, tuple[str, str]]:
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
+    return _name_and_version(point.dist) if point.dist else ("unknown", "unknown")
+
+
+@cache
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    """Read both once: each access parses the whole metadata anew."""
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def _register(manager: pluggy.PluginManager, point: EntryPoint) -> str | None:
@@ -128,19 +144,43 @@ def _hooks() -> list[str]:
 
 
 def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
-    """Ask one plugin for its components."""
+    """Ask one plugin for its components and commands."""
     others = [module for name, module in manager.list_name_plugin() if name != info.name]
-    hook = manager.subset_hook_caller("mmtk_components", others)
-    try:
-        components = tuple(component for answer in hook() for component in answer)
-    except (Exception, SystemExit) as error:
-        return replace(info, error=f"mmtk_components failed: {_first_line(error)}")
+    offers: dict[str, tuple[Any, ...]] = {}
+    for hook in _hooks():
+        try:
+            answers = manager.subset_hook_caller(hook, others)()
+            offers[hook] = tuple(one for answer in answers for one in answer)
+        except (Exception, SystemExit) as error:
+            return replace(info, error=f"{hook} failed: {_first_line(error)}")
+    components, commands = offers["mmtk_components"], offers["mmtk_commands"]
     faults = [fault for component in components if (fault := _fault(component))]
     names = [(component.kind, component.name) for component in components if isinstance(component, Component)]
     faults += [
         f"offers {kind} '{name}' twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1
     ]
-    return replace(info, error=faults[0]) if faults else replace(info, components=components)
+    faults += [fault for command in commands if (fault := command_fault(command))]
+    if fault := faults[0] if faults else repeated(commands):
+        return replace(info, error=fault)
+    return replace(info, components=components, commands=commands)
+
+
+def _without_clashes(plugins: Mapping[str, PluginInfo]) -> dict[str, PluginInfo]:
+    """Quarantine every plugin with a command that the host has, or a plugin before it.
+
+    The host's own plugins come before those of other distributions, and each of both by its name.
+    """
+    owners = {command.name: "mmtk itself" for command in BUILT_IN}
+    settled = dict(plugins)
+    for plugin in sorted(plugins.values(), key=lambda one: (one.distribution != PROJECT_NAME, one.name)):
+        names = [command.name for command in plugin.commands]
+        clash = next((name for name in names if name in owners), None)
+        if clash is not None:
+            taken = f"its command '{clash}' is taken by {owners[clash]}"
+            settled[plugin.name] = replace(plugin, error=taken, components=(), commands=())
+            continue
+        owners |= dict.fromkeys(names, f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version})")
+    return settled
 
 
 def _fault(component: Any) -> str | None:

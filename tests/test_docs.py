@@ -6,7 +6,7 @@ import io
 import json
 import re
 import runpy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from mmtk.cli import COMMANDS
+from mmtk.commands import BUILT_IN, Command
 from mmtk.config import Range
 from mmtk.data.shards import ShardWriter
 from mmtk.errors import RecipeError
@@ -202,13 +202,21 @@ def commands() -> Iterator[tuple[Block, str]]:
             yield from ((block, part.strip()) for part in command.split("&&"))
 
 
-def test_every_command_exists() -> None:
+def called(words: list[str], known: Sequence[Command]) -> bool:
+    """Whether the words begin with the name of a command, and that of a command in it if it is a group."""
+    found = [command for command in known if words[:1] == [command.name]]
+    return bool(found) and (not found[0].commands or called(words[1:], found[0].commands))
+
+
+def test_every_command_exists(host: PluginHost) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     seen = set()
     for block, command in commands():
         program, *arguments = command.split() or [""]
         if program == "mmtk":
-            assert arguments[0] in COMMANDS or arguments[0].startswith("-"), f"{block}: {command}"
+            assert called(arguments, [*BUILT_IN, *host.commands]) or arguments[0].startswith("-"), (
+                f"{block}: {command}"
+            )
             seen.add(arguments[0])
         elif program == "make":
             assert arguments[0] in targets, f"{block}: {command}"

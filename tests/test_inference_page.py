@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mmtk.cli import build_parser, main
+from mmtk.cli import main
+from mmtk.cli.parser import build_parser
+from mmtk.commands import BUILT_IN
 from mmtk.inference.pictures import SUFFIXES
 from tests.inference_run import make_run
 from tests.small_learner import picture
@@ -54,11 +56,11 @@ def run(command: str) -> int:
 
 
 def test_the_options_and_suffixes_of_the_page_exist() -> None:
-    parser = build_parser()
-    (commands,) = (action.choices for action in parser._actions if action.dest == "command")
-    assert commands is not None
-    names = ("caption", "match", "embed", "index", "search")
-    known = {option for name in names for option in commands[name]._option_string_actions}  # type: ignore[index]
+    known: set[str] = set()
+    for name in ("caption", "match", "embed", "index", "search"):
+        parser = build_parser(BUILT_IN, {}, [name])
+        (commands,) = (action.choices for action in parser._actions if action.dest == "command")
+        known |= set(commands[name]._option_string_actions)  # type: ignore[index]
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE))
     assert used <= known
     assert known - used <= {"-h", "--help", "--no-json"}

@@ -12,7 +12,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 from benchmarks.strategies import IN_SHARDS
-from mmtk.cli import COMMANDS
+from mmtk.commands import BUILT_IN
 from mmtk.engine.configs import SavingConfig
 from mmtk.stages.interrupt import SAVED, STOP_SIGNALS
 
@@ -44,7 +44,7 @@ def test_the_slurm_script_names_options_that_exist() -> None:
     assert set(re.findall(r"^#SBATCH --([\w-]+)", text, re.MULTILINE)) == SBATCH
     assert set(re.findall(r"srun --([\w-]+)", text)) == SRUN
     assert set(re.findall(r"\$SLURM_(\w+)", text)) == SLURM_VARIABLES
-    assert set(re.findall(r"\bmmtk (\w+)", text)) == {"run"} <= set(COMMANDS)
+    assert set(re.findall(r"\bmmtk (\w+)", text)) == {"run"} <= {command.name for command in BUILT_IN}
     (signal,) = re.findall(r"--signal=(\w+)@\d+", text)
     assert f"SIG{signal}" in {one.name for one in STOP_SIGNALS}
     assert re.findall(r"-eq (\d+)", text) == [str(SAVED)]

@@ -3,68 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 
-from mmtk.cli import (
-    caption,
-    check,
-    embed,
-    export_command,
-    import_command,
-    index,
-    list_plugins,
-    match,
-    run,
-    search,
-)
+from mmtk.cli.parser import USER_ERROR, Parser, build_parser
 from mmtk.cli.results import note
+from mmtk.commands import BUILT_IN, Command
 from mmtk.disk import FULL_DISK
 from mmtk.distributed.launcher import note_exit
 from mmtk.distributed.ranks import SilentExitError
 from mmtk.errors import LostContactError, MmtkError, exit_code
-from mmtk.printable import printable_lines
 
-COMMANDS = {
-    "run": run,
-    "check": check,
-    "caption": caption,
-    "match": match,
-    "embed": embed,
-    "index": index,
-    "search": search,
-    "import": import_command,
-    "export": export_command,
-    "list-plugins": list_plugins,
-}
-USER_ERROR = 2
 LISTS = ("options", "overrides", "images", "texts")  # arguments that a command takes any number of
-
-
-class Parser(argparse.ArgumentParser):
-    """Refuses an unknown command with the nearest spelling."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(USER_ERROR, f"{self.prog}: {printable_lines(message)}\nsee '{self.prog} --help'\n")
-
-
-def build_parser() -> Parser:
-    parser = Parser(
-        prog="mmtk",
-        description="Pre-train BLIP-style vision-language models and bootstrap their captions.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"mmtk {version('mmtk')}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module in COMMANDS.items():
-        summary = (module.__doc__ or "").strip().splitlines()[0]
-        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        module.add_arguments(command)
-        command.set_defaults(execute=module.execute)
-    return parser
+WITHOUT_PLUGINS = {"--version", *(command.name for command in BUILT_IN)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,14 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     """Run one command; return its exit code, and what is unsaid as it may follow from another rank's end."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = build_parser()
-    if not arguments:
-        parser.print_help(sys.stderr)
-        return USER_ERROR, ""
-    if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-        parser.error(_unknown_command(arguments[0]))
     try:
-        parsed = _parsed(parser, arguments)
+        parsed = _parsed(build_parser(*_commands(arguments), arguments), arguments)
         return parsed.execute(parsed), ""
     except LostContactError as lost:
         return lost.exit_code, str(lost)
@@ -108,8 +54,18 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         note(f"{error.filename or arguments[0]}: {error.strerror}")
         return USER_ERROR, ""
     except KeyboardInterrupt as signal_:
-        again = "; the same command goes on from here" if arguments[0] in ("run", "index") else ""
+        again = "; the same command goes on from here" if arguments[:1] in (["run"], ["index"]) else ""
         return exit_code(signal_), f"interrupted{again}"
+
+
+def _commands(arguments: Sequence[str]) -> tuple[Sequence[Command], Mapping[str, str]]:
+    """The commands that may be meant, and why plugins are broken. Plugins are asked only where it matters."""
+    if arguments and arguments[0] in WITHOUT_PLUGINS:
+        return BUILT_IN, {}
+    from mmtk.plugins import load_plugins
+
+    host = load_plugins()
+    return [*BUILT_IN, *host.commands], host.registry.broken
 
 
 def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -121,9 +77,3 @@ def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
     if taking is not None:
         setattr(parsed, taking, [*getattr(parsed, taking), *left_over])
     return parsed
-
-
-def _unknown_command(name: str) -> str:
-    near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(COMMANDS)}"
-    return f"unknown command '{name}'; {hint}"

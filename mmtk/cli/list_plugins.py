@@ -1,8 +1,9 @@
-"""List the installed plugins and the components that each one offers."""
+"""List the installed plugins, and the components and commands that each one offers."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mmtk.printable import printable_lines
@@ -10,6 +11,7 @@ from mmtk.printable import printable_lines
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mmtk.commands import Command
     from mmtk.plugins import PluginInfo
 
 
@@ -33,7 +35,7 @@ def execute(_arguments: argparse.Namespace) -> int:
 
 
 def component_table(plugins: list[PluginInfo]) -> Table:
-    """One row per component, each with its plugin, so that the output can be searched line by line."""
+    """One row per component or command, each with its plugin, so that the output can be searched by line."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -45,4 +47,14 @@ def component_table(plugins: list[PluginInfo]) -> Table:
         origin = (plugin.name, f"{plugin.distribution} {plugin.version}")
         for component in sorted(plugin.components, key=lambda one: (one.kind, one.name)):
             table.add_row(*map(escape, (*origin, component.kind, component.name, component.summary)))
+        for name, summary in _calls(plugin.commands):
+            table.add_row(*map(escape, (*origin, "command", name, summary)))
     return table
+
+
+def _calls(commands: Sequence[Command], before: str = "") -> Iterator[tuple[str, str]]:
+    """What can be called, with the words before it, and its summary."""
+    for command in commands:
+        if command.module:
+            yield f"{before}{command.name}", command.summary
+        yield from _calls(command.commands, f"{before}{command.name} ")

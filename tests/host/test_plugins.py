@@ -19,7 +19,7 @@ def mmtk_components():
 """
 
 
-NO_HOOK = "implements no hook of mmtk (mmtk_components); is @hookimpl missing?"
+NO_HOOK = "implements no hook of mmtk (mmtk_components, mmtk_commands); is @hookimpl missing?"
 
 
 class Installed(Distribution):
@@ -93,7 +93,7 @@ def test_a_plugin_that_works(workshop: Workshop) -> None:
         ),
         (
             "from mmtk.api import hookimpl\n@hookimpl\ndef something_else():\n    return []",
-            "unknown hook 'something_else'; there are: mmtk_components",
+            "unknown hook 'something_else'; there are: mmtk_components, mmtk_commands",
         ),
         (
             "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_components(extra):\n    return []",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mmtk.cli import COMMANDS, main
+from mmtk.cli import main
+from mmtk.commands import BUILT_IN, load_command
 
 HEAVY = ("torch", "torchvision", "transformers", "timm", "fairscale", "pyarrow", "matplotlib", "numpy")
 NO_HEAVY_IMPORT = f"""
@@ -21,6 +22,7 @@ found = [name for name in {HEAVY!r} if name in sys.modules]
 sys.exit(f"imported {{found}}" if found else code)
 """
 
+NAMES = [command.name for command in BUILT_IN]
 RECIPE = "name: tiny\nstages:\n  first: {use: write, text: one}\n"
 
 
@@ -49,16 +51,23 @@ def test_the_installed_command_is_this_one() -> None:
     assert result.stdout == f"mmtk {version('mmtk')}\n"
 
 
+def test_the_summaries_are_those_of_the_modules() -> None:
+    for command in BUILT_IN:
+        assert (load_command(command).__doc__ or "").splitlines()[0] == command.summary
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--help"])
     assert end.value.code == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in COMMANDS)
+    assert all(name in printed for name in NAMES)
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert end.value.code == 2
     assert "list-plugins" in capsys.readouterr().err
 
 

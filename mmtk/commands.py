@@ -1,0 +1,123 @@
+"""The commands of the program ``mmtk``, named so that listing them imports none of them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmtk.errors import PluginError
+
+if TYPE_CHECKING:
+    import argparse
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+class CommandModule(Protocol):
+    """What a command's module offers. It is imported when the command is called, or its own help asked."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments, without importing anything heavy."""
+
+    def execute(self, arguments: argparse.Namespace) -> int:
+        """Do the work and return the exit code: 0, or 1 where some results are missing.
+
+        What it raises of ``MmtkError`` becomes a message and the exit code 2.
+        """
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, or a group of commands with one word before them.
+
+    Attributes:
+        name: lower-case letters, digits and ``-``.
+        module: import string of a ``CommandModule``; empty for a group.
+        summary: one line for ``--help``.
+        commands: those of a group, whose names stand behind its own.
+    """
+
+    name: str
+    module: str = ""
+    summary: str = ""
+    commands: tuple[Command, ...] = ()
+
+
+BUILT_IN = (
+    Command(
+        "run", "mmtk.cli.run", "Run a recipe's stages; what is done is skipped, what was interrupted goes on."
+    ),
+    Command(
+        "check",
+        "mmtk.cli.check",
+        "Check a recipe against the installed plugins without running or importing anything heavy.",
+    ),
+    Command("caption", "mmtk.cli.caption", "Write captions of pictures with a trained model."),
+    Command("match", "mmtk.cli.match", "Say how well texts fit a picture, with a trained model."),
+    Command(
+        "embed",
+        "mmtk.cli.embed",
+        "Write the features of pictures or texts into a file, with a trained model.",
+    ),
+    Command(
+        "index",
+        "mmtk.cli.index",
+        "Make an index of pictures that 'mmtk search' looks through, or bring one up to date.",
+    ),
+    Command(
+        "search", "mmtk.cli.search", "Find the pictures of an index that fit a text or another picture best."
+    ),
+    Command(
+        "import",
+        "mmtk.cli.import_command",
+        "Turn a model of another program (public BLIP, LAVIS, transformers) into a checkpoint.",
+    ),
+    Command(
+        "export",
+        "mmtk.cli.export_command",
+        "Write a run's model for another program: transformers, or the public BLIP code.",
+    ),
+    Command(
+        "list-plugins",
+        "mmtk.cli.list_plugins",
+        "List the installed plugins, and the components and commands that each one offers.",
+    ),
+)
+
+
+def command_fault(command: Any) -> str | None:
+    """Say what is wrong with a command or one of its group, as far as can be seen without importing it."""
+    if not isinstance(command, Command):
+        return f"mmtk_commands gave {command!r}, which is no Command"
+    if not NAME.fullmatch(command.name):
+        return f"command '{command.name}': a name is made of lower-case letters, digits and '-'"
+    if bool(command.module) == bool(command.commands):
+        return f"command '{command.name}' needs a module, or commands of its own, and not both"
+    if command.module and not MODULE.fullmatch(command.module):
+        return f"command '{command.name}': its module '{command.module}' is no 'package.module'"
+    return next(filter(None, map(command_fault, command.commands)), None) or repeated(command.commands)
+
+
+def repeated(commands: tuple[Command, ...]) -> str | None:
+    """Name a command that is there twice, if there is one."""
+    names = [command.name for command in commands]
+    again = next((name for name in names if names.count(name) > 1), None)
+    return f"offers command '{again}' twice" if again else None
+
+
+def load_command(command: Command) -> CommandModule:
+    """Import a command. Raises PluginError when that fails or the module is no ``CommandModule``."""
+    try:
+        module: Any = importlib.import_module(command.module)
+    except Exception as error:
+        raise PluginError(
+            f"command '{command.name}': {command.module} can't be imported: {type(error).__name__}: {error}"
+        ) from error
+    for name in ("add_arguments", "execute"):
+        if not callable(getattr(module, name, None)):
+            raise PluginError(f"command '{command.name}': {command.module} has no function '{name}'")
+    loaded: CommandModule = module
+    return loaded
