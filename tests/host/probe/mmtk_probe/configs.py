@@ -36,3 +36,13 @@ class DrawConfig:
 
     label: str = ""
     """makes one stage differ from another"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TogetherConfig:
+    OUTPUTS: ClassVar[Mapping[str, Output]] = {"text": Output("text", "text.txt")}
+
+    failure: Literal["none", "user", "bug"] = "none"
+    """how to fail when all ranks have met"""
+    on_rank: int = 1
+    """which rank fails"""

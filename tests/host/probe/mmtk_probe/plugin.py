@@ -13,4 +13,7 @@ def mmtk_components() -> list[Component]:
         Component(
             "stage", "draw", "mmtk_probe.stages:Draw", "mmtk_probe.configs:DrawConfig", "draws numbers"
         ),
+        Component(
+            "stage", "together", "mmtk_probe.stages:Together", "mmtk_probe.configs:TogetherConfig", "meets"
+        ),
     ]

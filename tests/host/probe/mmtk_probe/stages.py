@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from mmtk.api import DataError, StageContext
+from mmtk.distributed.collectives import gather_objects, rank
 
 
 class Write:
@@ -58,3 +60,23 @@ class Draw:
             "device": context.device,
         }
         (context.folder / "draws.json").write_text(json.dumps(draws))
+
+
+class Together:
+    """The work of all ranks: they meet again and again, until the file ``go`` lets them end."""
+
+    every_rank = True
+
+    def __init__(self, failure: str, on_rank: int) -> None:
+        self.failure = failure
+        self.on_rank = on_rank
+
+    def run(self, context: StageContext) -> None:
+        (context.folder / f"rank-{rank()}").write_text(str(os.getpid()))
+        while not gather_objects((context.folder / "go").exists())[0]:
+            if rank() == self.on_rank and self.failure == "user":
+                raise DataError("there is nothing to read")
+            if rank() == self.on_rank and self.failure == "bug":
+                raise RuntimeError("a bug")
+            time.sleep(0.02)
+        (context.folder / "text.txt").write_text("met")
