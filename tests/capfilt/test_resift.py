@@ -40,9 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     with ShardWriter(folder / "web", "web", samples_per_shard=4) as shards:
         for n in range(IMAGES):
-            shards.write(
-                sample(n, f"Text {n}", f"another text, number {n}", "short", key=f"k.{n}" if n % 2 else "")
-            )
+            shards.write(sample(n, f"Text {n}", f"another text, number {n}", "short"))
     damaged = folder / "web" / "web-000001.tar"
     damaged.write_bytes(damaged.read_bytes().replace(picture(5), bytes(len(picture(5)))))
     shutil.copy(folder / "web" / "web-000002.tar", folder / "web" / "web-000003.tar")
