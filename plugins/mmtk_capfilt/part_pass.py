@@ -103,10 +103,10 @@ class PartPass:
             key, location = sample.key, sample.location
             picture = decode_image(sample.image, self._data.limits)
         except SampleError as error:
-            return Quarantined(named_key(error.key, part.dataset), error.reason, error.location)
+            return Quarantined(ledger_key(error.key, part.dataset), error.reason, error.location)
         except DataError as error:
-            return Quarantined(named_key(key, part.dataset), str(error), location)
-        sample = dataclasses.replace(sample, key=named_key(sample.key, part.dataset))
+            return Quarantined(ledger_key(key, part.dataset), str(error), location)
+        sample = dataclasses.replace(sample, key=ledger_key(sample.key, part.dataset))
         source = WEB if part.dataset == WEB_DATASET else HUMAN
         seed = stable_hash(self._seed, "capfilt", sample.key)
         image = ImageCandidates(
@@ -125,16 +125,10 @@ class PartPass:
             reason = image.left_out or "no text"
             result.rows.append(image_row(Quarantined(image.key, reason, image.sample.location)))
             return
-        numbers: Counter[str] = Counter()
-        for one, decision in zip(image.candidates, decide(image.candidates, self._rules), strict=True):
-            if decision.decision == KEPT:
-                numbers[one.source] += 1
-                sample = _sample(image.sample, one, numbers[one.source])
-                if problem := unwritable(sample):
-                    decision = Decision(FAILED, "write", problem, True)
-                else:
-                    weight = self._weights.get(part.dataset or one.source, 1.0)
-                    result.samples.extend(copies(sample, weight))
+        decisions = decide(image.candidates, self._rules)
+        fates = settle_texts(image.sample, image.candidates, decisions, self._weights, part.dataset)
+        for one, (decision, samples) in zip(image.candidates, fates, strict=True):
+            result.samples.extend(samples)
             result.rows.append(self._row(image, one, decision))
 
     def _row(self, image: ImageCandidates, one: Candidate, decision: Decision) -> LedgerRow:
@@ -157,6 +151,34 @@ class PartPass:
         )
 
 
+def settle_texts(
+    image: RawSample,
+    candidates: Sequence[Candidate],
+    decisions: Sequence[Decision],
+    weights: Mapping[str, float],
+    dataset: str,
+) -> Iterator[tuple[Decision, list[RawSample]]]:
+    """Give, of each text of an image, what becomes of it and the samples that it is written as.
+
+    Args:
+        image: with the key that it has in the ledger.
+        decisions: by the rules; a text that they keep and that can't be written has failed.
+        weights: how often a kept text is written, by its source or dataset; 1 where it is missing.
+        dataset: the image's.
+    """
+    numbers: Counter[str] = Counter()
+    for one, decision in zip(candidates, decisions, strict=True):
+        if decision.decision != KEPT:
+            yield decision, []
+            continue
+        numbers[one.source] += 1
+        sample = _sample(image, one, numbers[one.source])
+        if problem := unwritable(sample):
+            yield Decision(FAILED, "write", problem, True), []
+        else:
+            yield decision, list(copies(sample, weights.get(dataset or one.source, 1.0)))
+
+
 def copies(sample: RawSample, weight: float) -> Iterator[RawSample]:
     """The sample as often as its weight says; a fraction is a chance that depends on the key alone."""
     whole, fraction = divmod(weight, 1)
@@ -172,6 +194,6 @@ def _sample(image: RawSample, one: Candidate, number: int) -> RawSample:
     return dataclasses.replace(image, key=key, texts=(one.text,), source=one.source)
 
 
-def named_key(key: str, dataset: str) -> str:
+def ledger_key(key: str, dataset: str) -> str:
     """An image's key in the ledger; those of further datasets end with their name."""
     return f"{key}-{dataset}" if dataset else key

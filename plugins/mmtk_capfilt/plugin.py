@@ -1,8 +1,8 @@
-"""The components of CapFilt. This module imports no torch."""
+"""The components and commands of CapFilt. This module imports no torch."""
 
 from __future__ import annotations
 
-from mmtk.api import Component, hookimpl
+from mmtk.api import Command, Component, hookimpl
 from mmtk_capfilt.report.components import COMPONENTS as REPORT_COMPONENTS
 
 _STEPS = "mmtk_capfilt.steps"
@@ -54,4 +54,18 @@ def mmtk_components() -> list[Component]:
         _step("keep_best", "texts:KeepBest", "KeepBestConfig", "keeps the best of an image's texts"),
         _step("merge", "texts:Merge", "MergeConfig", "adds human pairs, and weighs what is written"),
         *REPORT_COMPONENTS,
+    ]
+
+
+@hookimpl
+def mmtk_commands() -> list[Command]:
+    commands = (
+        Command(
+            "resift",
+            "mmtk_capfilt.commands.resift",
+            "Apply other thresholds to a finished pass by the scores in its ledger, without a model.",
+        ),
+    )
+    return [
+        Command("capfilt", summary="Work with the ledger of a pass that cleaned captions.", commands=commands)
     ]

@@ -12,14 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmtk.api import StageContext, StageError
-from mmtk.data.quarantine import Quarantine
 from mmtk.distributed.collectives import gather_objects, rank, world_size
-from mmtk.types import Quarantined
+from mmtk_capfilt.accounts import check_keys, close_accounts, summary
 from mmtk_capfilt.configs import CapfiltConfig
-from mmtk_capfilt.decisions import KEPT
-from mmtk_capfilt.ledger import IMAGE, SOURCES, funnel, image_row, to_table
-from mmtk_capfilt.part_pass import named_key
-from mmtk_capfilt.parts import Part, write_json, write_table
+from mmtk_capfilt.ledger import IMAGE, image_row, to_table
+from mmtk_capfilt.part_pass import ledger_key
 from mmtk_capfilt.work import CapfiltWork, OpenWork, PartDone
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -38,7 +35,7 @@ class CapfiltStage:
     every_rank = True
 
     def __init__(self, **fields: Any) -> None:
-        self._config = CapfiltConfig(**fields)
+        self.config = CapfiltConfig(**fields)
 
     def run(self, context: StageContext) -> None:
         """Do the parts that are still to be done, then put their ledgers together.
@@ -48,14 +45,14 @@ class CapfiltStage:
             CheckpointError: a step's model can't be used.
             DataError: a dataset can't be opened.
         """
-        work = CapfiltWork(self._config, context.folder, context.seed, context.device, context.registry)
+        work = CapfiltWork(self.config, context.folder, context.seed, context.device, context.registry)
         opened = work.open()
         if rank() == 0:
             _clear_leftovers(context.folder)
             opened.survey()
         # Rank 0 looks for all: a slow rank would take parts for finished that others have finished meanwhile.
         todo, failed = gather_objects(self._progress(opened) if rank() == 0 else None)[0]
-        watch = _Watch(self._config, len(opened.parts), len(opened.parts) - len(todo), failed, context.say)
+        watch = _Watch(self.config, len(opened.parts), len(opened.parts) - len(todo), failed, context.say)
         done = self._by_ranks(opened, todo) if world_size() > 1 else self._by_executor(work, todo)
         for _number, result in done:
             watch.note(result)
@@ -65,7 +62,7 @@ class CapfiltStage:
     def _progress(self, opened: OpenWork) -> tuple[list[int], int]:
         """The parts that are still to be done, and how many images of the others failed, if that matters."""
         todo = opened.finished.unfinished(opened.parts)
-        if self._config.data.max_quarantined is None:
+        if self.config.data.max_quarantined is None:
             return todo, 0
         left = set(todo)
         tables, _ = opened.finished.read([part for part in opened.parts if part.number not in left])
@@ -73,7 +70,7 @@ class CapfiltStage:
 
     def _by_executor(self, work: CapfiltWork, todo: Sequence[int]) -> Iterator[tuple[int, PartDone]]:
         if todo:
-            yield from self._config.executor.build()(work, todo)
+            yield from self.config.executor.build()(work, todo)
 
     def _by_ranks(self, opened: OpenWork, todo: Sequence[int]) -> Iterator[tuple[int, PartDone]]:
         """Share the parts among the ranks, one each at a time, so that each learns soon of another's end."""
@@ -83,32 +80,18 @@ class CapfiltStage:
             yield from (each for of_rank in results for each in of_rank)
 
     def _finish(self, opened: OpenWork, context: StageContext) -> None:
-        folder = context.folder
-        dataset = folder / "dataset"
-        dataset.mkdir(exist_ok=True)
+        (context.folder / "dataset").mkdir(exist_ok=True)
         refused = [
-            replace(entry, key=named_key(entry.key, name))
+            replace(entry, key=ledger_key(entry.key, name))
             for name, reader in opened.readers.items()
             for entry in reader.quarantined
         ]
         tables, written = opened.finished.read(opened.parts)
         check_keys(opened.parts, tables)
         ledger = pa.concat_tables([to_table(map(image_row, refused), opened.columns), *tables])
-        counts = funnel(ledger) | {"written": written}
         images = sum(len(part.images) for part in opened.parts) + len(refused)
-        check_accounts(counts, images, weighted=bool(opened.weights))
-        quarantine = Quarantine()
-        for row in ledger.filter(pc.equal(ledger["source"], IMAGE)).to_pylist():
-            quarantine.add(Quarantined(row["key"], row["reason"], row["shard"]))
-        quarantine.write(folder / "quarantine.jsonl")
-        write_json(counts, folder / "funnel.json")
-        write_table(ledger, folder / "ledger.parquet")
-        context.say(
-            f"kept {counts['kept_web']:,} web, {counts['kept_synthetic']:,} synthetic and "
-            f"{counts['kept_human']:,} human texts of {counts['candidates']:,}; "
-            f"{counts['failed_images']:,} of {counts['images']:,} images failed; "
-            f"{counts['written']:,} samples written"
-        )
+        counts = close_accounts(context.folder, ledger, written, images, weighted=bool(opened.weights))
+        context.say(summary(counts))
 
 
 class _Watch:
@@ -159,33 +142,6 @@ class _Watch:
                 f"{amount} images failed, and data.max_quarantined is {self._limit:g}; "
                 "the ledgers in the stage's folder parts say why"
             )
-
-
-def check_keys(parts: Sequence[Part], tables: Sequence[pa.Table]) -> None:
-    """Raises StageError when images of two parts of a dataset have one key."""
-    seen: dict[tuple[str, str], int] = {}
-    for part, table in zip(parts, tables, strict=True):
-        for key in pc.unique(table["key"]).to_pylist():
-            if (other := seen.setdefault((part.dataset, key), part.number)) != part.number:
-                raise StageError(
-                    f"parts {other} and {part.number} both have an image with the key {key!r}; "
-                    "each image needs a key of its own"
-                )
-
-
-def check_accounts(counts: dict[str, int], images: int, *, weighted: bool) -> None:
-    """Raises StageError unless all that came in is kept, dropped or failed, and all kept is written."""
-    kept = sum(counts[f"{KEPT}_{source}"] for source in SOURCES)
-    fates = sum(counts[f"{fate}_{source}"] for fate in (KEPT, "dropped", "failed") for source in SOURCES)
-    wrong = []
-    if counts["images"] != images:
-        wrong.append(f"{images} images came in, and the ledger has {counts['images']}")
-    if counts["candidates"] != fates:
-        wrong.append(f"the ledger has {counts['candidates']} texts, and the fates of {fates}")
-    if not weighted and counts["written"] != kept:
-        wrong.append(f"{kept} texts are kept, and {counts['written']} written")
-    if wrong:
-        raise StageError(f"samples were lost on the way: {'; '.join(wrong)}")
 
 
 def _clear_leftovers(folder: Path) -> None:

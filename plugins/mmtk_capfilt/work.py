@@ -69,6 +69,7 @@ class OpenWork:
         finished: what there is of them on the disk.
         columns: the ledger's schema.
         weights: how often a kept text is written, by source or dataset.
+        output: form of the shards.
     """
 
     def __init__(self, work: CapfiltWork, steps: list[NamedStep], readers: Mapping[str, Reader]) -> None:
@@ -76,6 +77,7 @@ class OpenWork:
         self._steps = steps
         self.readers = readers
         self.weights = weights_of(steps)
+        self.output = work.config.output
         entries = {WEB_DATASET: 0} | {name: place for name, place, _ in datasets_of(steps)}
         lengths = {name: len(reader) for name, reader in readers.items()}
         self.parts = cut(lengths, entries, work.config.part_size)
@@ -92,7 +94,7 @@ class OpenWork:
 
     def __call__(self, number: int) -> PartDone:
         """Do a part: its shard first, then its ledger, which says that the part is finished."""
-        part, config = self.parts[number], self._work.config
+        part = self.parts[number]
         samples, rows = self._pass(part)
         keys = {row.key for row in rows}
         if len(keys) != len(part.images):
@@ -100,8 +102,8 @@ class OpenWork:
                 f"part {number}: {len(part.images)} images in, but {len(keys)} keys to account for them; "
                 "each image needs a key of its own"
             )
-        path = shard_path(self._work.folder / "dataset", number, config.output)
-        written = write_shard(path, samples, config.output)
+        path = shard_path(self._work.folder / "dataset", number, self.output)
+        written = write_shard(path, samples, self.output)
         self.finished.write(number, to_table(rows, self.columns), written)
         return PartDone(len(keys), sum(row.source == IMAGE for row in rows), written)
 

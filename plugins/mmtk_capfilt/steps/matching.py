@@ -9,9 +9,6 @@ import torch
 from torch import Tensor
 
 from mmtk.api import (
-    SYNTHETIC,
-    WEB,
-    AtLeast,
     Blueprint,
     ImageCandidates,
     ImageEncoding,
@@ -21,14 +18,8 @@ from mmtk.api import (
 )
 from mmtk.registry import Registry
 from mmtk_capfilt.ledger import ITC, ITM
+from mmtk_capfilt.rules import source_rules
 from mmtk_capfilt.steps.models import CheckpointStep, chunks
-
-
-def source_rules(score: str, threshold: float, synthetic_threshold: float | None) -> tuple[AtLeast, ...]:
-    """One threshold for web and synthetic texts, or one for each."""
-    if synthetic_threshold is None:
-        return (AtLeast(score, threshold),)
-    return AtLeast(score, threshold, WEB), AtLeast(score, synthetic_threshold, SYNTHETIC)
 
 
 class FeatureFilter(CheckpointStep):
