@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,7 +143,7 @@ def result_files(folder: Path) -> dict[str, bytes]:
 
 def config(reader: Any, *steps: Any, workers: int = 1, **changes: Any) -> CapfiltConfig:
     """A pass over a reader; ``data`` among the changes are those of the data's config."""
-    data = data_config(reader, **changes.pop("data", {}))
+    data = replace(data_config(reader), **changes.pop("data", {}))
     own: dict[str, Any] = {
         "data": data,
         "steps": tuple(

@@ -60,7 +60,7 @@ def scores(**values: Any) -> Callable[[Images], Any]:
         lambda images: images[:-1],
         lambda images: [*images, images[0]],
         lambda images: [images[0]] * len(images),
-        lambda images: None,
+        lambda _images: None,
         lambda images: [one.key for one in images],
         lambda images: [replace(one, sample=replace(one.sample, image=b"")) for one in images],
     ],
@@ -75,7 +75,7 @@ def test_images_come_back_as_they_were_given(tmp_path: Path, do: Callable[[Image
     [
         lambda own: own[1:],
         lambda own: own[::-1],
-        lambda own: (),
+        lambda _own: (),
         lambda own: [Candidate("new", "synthetic"), *own],
         lambda own: [replace(one, text=one.text + "!") for one in own],
         lambda own: [replace(one, source="human") for one in own],
@@ -89,7 +89,7 @@ def test_texts_stay(tmp_path: Path, change: Callable[[Any], Any]) -> None:
 
 
 def test_a_text_that_is_barred_stays_so(tmp_path: Path) -> None:
-    bar = Does(lambda images: [one.barring(lambda text: "short") for one in images])
+    bar = Does(lambda images: [one.barring(lambda _text: "short") for one in images])
     free = texts(lambda own: [replace(one, barred="") for one in own])
     assert "step does-2 must leave the texts of 'k0' as they are" in message(tmp_path, bar, free)
     assert all(row["reason"] == "short" for row in run(tmp_path / "ok", bar, bar).rows)
