@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,7 +134,7 @@ class Cleaned(NamedTuple):
 
 def result_files(folder: Path) -> dict[str, bytes]:
     """The outputs of a stage's folder, byte for byte, and nothing unfinished beside them."""
-    assert [path for path in folder.rglob(".*")] == []
+    assert list(folder.rglob(".*")) == []
     single = [folder / name for name in ("ledger.parquet", "funnel.json", "quarantine.jsonl")]
     shards = sorted((folder / "dataset").glob("bootstrapped-*"))
     found = {str(path.relative_to(folder)): path.read_bytes() for path in [*single, *shards]}
@@ -143,8 +143,8 @@ def result_files(folder: Path) -> dict[str, bytes]:
 
 def config(reader: Any, *steps: Any, workers: int = 1, **changes: Any) -> CapfiltConfig:
     """A pass over a reader; ``data`` among the changes are those of the data's config."""
-    data = data_config(reader, **changes.pop("data", {}))
-    fields: dict[str, Any] = {
+    data = replace(data_config(reader), **changes.pop("data", {}))
+    own: dict[str, Any] = {
         "data": data,
         "steps": tuple(
             one if isinstance(one, Named) else Named(one, type(one).__name__.lower()) for one in steps
@@ -152,13 +152,13 @@ def config(reader: Any, *steps: Any, workers: int = 1, **changes: Any) -> Capfil
         "executor": Built(Local(workers=workers, threads=1)),
         "part_size": 4,
     }
-    return CapfiltConfig(**(fields | changes))
+    return CapfiltConfig(**(own | changes))
 
 
 def clean(folder: Path, wanted: CapfiltConfig, seed: int = 3) -> Cleaned:
     """Run the stage in ``folder``."""
     done = Cleaned(folder, [])
-    stage = CapfiltStage(**{name: getattr(wanted, name) for name in CapfiltConfig.__dataclass_fields__})
+    stage = CapfiltStage(**{one.name: getattr(wanted, one.name) for one in fields(CapfiltConfig)})
     stage.run(stage_context(folder, seed=seed, lines=done.lines))
     return done
 
