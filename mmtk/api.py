@@ -66,6 +66,7 @@ from mmtk.kinds import (
     TextTransform,
     Tokenizer,
     WeightSource,
+    WordMappingHead,
 )
 from mmtk.registry import (
     Component,
@@ -91,6 +92,8 @@ from mmtk.types import (
     RawSample,
     Similarities,
     StepState,
+    TextMaps,
+    WordMap,
     stable_hash,
 )
 
@@ -162,9 +165,12 @@ __all__ = [
     "Stream",
     "SurveyingStep",
     "TextEncoding",
+    "TextMaps",
     "TextTransform",
     "Tokenizer",
     "WeightSource",
+    "WordMap",
+    "WordMappingHead",
     "hookimpl",
     "node",
     "nodes",

@@ -25,6 +25,7 @@ from mmtk.types import (
     RawSample,
     Similarities,
     StepState,
+    TextMaps,
 )
 
 if TYPE_CHECKING:
@@ -184,6 +185,27 @@ class MatchingHead(Protocol):
 
     def match_logits(self, images: ImageEncoding, texts: TextEncoding) -> Tensor:
         """``(T, 2)`` logits of [no match, match], pair by pair; both arguments have ``T`` rows."""
+
+
+@runtime_checkable
+class WordMappingHead(Protocol):
+    """A head that can say where in a picture it sees each word of a text (Grad-CAM)."""
+
+    def word_maps(
+        self, model: Any, images: Tensor, texts: Sequence[str], layer: int | None = None
+    ) -> list[TextMaps]:
+        """Map the words of each text over its own picture; the learner is in evaluation mode.
+
+        Args:
+            model: the learner's, which the head was built on.
+            images: ``(T, 3, H, W)``, a picture for each text.
+            texts: ``T`` cleaned texts.
+            layer: which one to look at; what the numbers mean the head says. None is the head's choice.
+
+        Raises:
+            CheckpointError: the model can't be looked into.
+            RecipeError: there is no such layer.
+        """
 
 
 @runtime_checkable
