@@ -53,7 +53,8 @@ class Blueprint(Protocol[T_co]):
 class ImageEncoder(Protocol):
     """Images to tokens. Also an ``nn.Module``.
 
-    One that takes pictures of a single size has an attribute ``image_size``, their edge in pixels.
+    One that takes pictures of a single size has an attribute ``image_size``, their edge in pixels. One whose
+    tokens behind the first are a grid, row by row, says its size: ``grid(images)`` returns rows and columns.
     """
 
     width: int
@@ -63,7 +64,11 @@ class ImageEncoder(Protocol):
 
 
 class Tokenizer(Protocol):
-    """Words to ids and back. Padding is on the right, to the longest text given."""
+    """Words to ids and back. Padding is on the right, to the longest text given.
+
+    It may have a method ``words(text)``: of each word that it keeps, in order, the word as the text spells it
+    and the places of its pieces in a row of ids.
+    """
 
     vocab_size: int
     pad_id: int
@@ -466,7 +471,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("activation_checkpointing", LayerWrapper),
         Kind("logger", Logger, ("folder",)),
         Kind("metric", Metric),
-        Kind("report_section", ReportSection),
+        Kind("report_section", ReportSection, ("device", "registry")),
         Kind("weights", WeightSource),
         Kind("importer", Importer),
         Kind("exporter", Exporter),
