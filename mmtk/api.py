@@ -69,6 +69,7 @@ from mmtk.kinds import (
     TextTransform,
     Tokenizer,
     WeightSource,
+    WordMappingHead,
 )
 from mmtk.registry import (
     Component,
@@ -94,6 +95,8 @@ from mmtk.types import (
     RawSample,
     Similarities,
     StepState,
+    TextMaps,
+    WordMap,
     stable_hash,
 )
 
@@ -166,9 +169,12 @@ __all__ = [
     "Stream",
     "SurveyingStep",
     "TextEncoding",
+    "TextMaps",
     "TextTransform",
     "Tokenizer",
     "WeightSource",
+    "WordMap",
+    "WordMappingHead",
     "hookimpl",
     "node",
     "nodes",

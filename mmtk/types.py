@@ -136,6 +136,30 @@ class HeadOutput(NamedTuple):
     metrics: Mapping[str, Tensor]
 
 
+class WordMap(NamedTuple):
+    """Where in a picture a match sees a word.
+
+    Attributes:
+        word: as its text spells it.
+        weights: ``(h, w)`` float32 over the picture's grid, not negative; 0 where nothing speaks for a match.
+    """
+
+    word: str
+    weights: Tensor
+
+
+class TextMaps(NamedTuple):
+    """A text's word maps over its picture.
+
+    Attributes:
+        logits: ``(2,)`` of [no match, match].
+        words: in their order; those that the model's longest text has no room for are missing.
+    """
+
+    logits: Tensor
+    words: tuple[WordMap, ...]
+
+
 class Similarities(NamedTuple):
     """ITC logits of a batch against the keys: the batch itself, other ranks' batches, then the queue.
 

@@ -34,6 +34,7 @@ from mmtk.kinds.model import (
     NegativeSampler,
     TextEncoding,
     Tokenizer,
+    WordMappingHead,
 )
 from mmtk.kinds.runs import Exporter, Importer, ReportSection, Stage, WeightSource
 from mmtk.kinds.training import LayerWrapper, Logger, Metric, OptimizerFactory, Schedule, Strategy
@@ -74,6 +75,7 @@ __all__ = [
     "TextTransform",
     "Tokenizer",
     "WeightSource",
+    "WordMappingHead",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -116,7 +118,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("activation_checkpointing", LayerWrapper),
         Kind("logger", Logger, ("folder",)),
         Kind("metric", Metric),
-        Kind("report_section", ReportSection),
+        Kind("report_section", ReportSection, ("device", "registry")),
         Kind("weights", WeightSource),
         Kind("importer", Importer),
         Kind("exporter", Exporter),

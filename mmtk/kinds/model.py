@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mmtk.types import Batch, Decoding, HeadOutput, MomentumKeys, Negatives, Similarities, StepState
+from mmtk.types import Batch, Decoding, HeadOutput, MomentumKeys, Negatives, Similarities, StepState, TextMaps
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class ImageEncoder(Protocol):
     """Images to tokens. Also an ``nn.Module``.
 
-    One that takes pictures of a single size has an attribute ``image_size``, their edge in pixels.
+    One that takes pictures of a single size has an attribute ``image_size``, their edge in pixels. One whose
+    tokens behind the first are a grid, row by row, says its size: ``grid(images)`` returns rows and columns.
     """
 
     width: int
@@ -25,7 +26,11 @@ class ImageEncoder(Protocol):
 
 
 class Tokenizer(Protocol):
-    """Words to ids and back. Padding is on the right, to the longest text given."""
+    """Words to ids and back. Padding is on the right, to the longest text given.
+
+    It may have a method ``words(text)``: of each word that it keeps, in order, the word as the text spells it
+    and the places of its pieces in a row of ids.
+    """
 
     vocab_size: int
     pad_id: int
@@ -147,6 +152,27 @@ class MatchingHead(Protocol):
 
     def match_logits(self, images: ImageEncoding, texts: TextEncoding) -> Tensor:
         """``(T, 2)`` logits of [no match, match], pair by pair; both arguments have ``T`` rows."""
+
+
+@runtime_checkable
+class WordMappingHead(Protocol):
+    """A head that can say where in a picture it sees each word of a text (Grad-CAM)."""
+
+    def word_maps(
+        self, model: Any, images: Tensor, texts: Sequence[str], layer: int | None = None
+    ) -> list[TextMaps]:
+        """Map the words of each text over its own picture; the learner is in evaluation mode.
+
+        Args:
+            model: the learner's, which the head was built on.
+            images: ``(T, 3, H, W)``, a picture for each text.
+            texts: ``T`` cleaned texts.
+            layer: which one to look at; what the numbers mean the head says. None is the head's choice.
+
+        Raises:
+            CheckpointError: the model can't be looked into.
+            RecipeError: there is no such layer.
+        """
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ class ReportStage:
 
     def run(self, context: StageContext) -> None:
         """Write the page. Raises StageError with the section's place when one of them can't be made."""
-        sections = [_built(place, blueprint) for place, blueprint in enumerate(self._sections, 1)]
+        sections = [_built(place, blueprint, context) for place, blueprint in enumerate(self._sections, 1)]
         run_folder = context.folder.parent
         page = render_page(
             self._title or run_folder.name,
@@ -42,9 +42,9 @@ class ReportStage:
         context.say(f"report: {len(sections)} sections, {path.stat().st_size / 1e6:.1f} MB")
 
 
-def _built(place: int, blueprint: Blueprint[ReportSection]) -> ReportSection:
+def _built(place: int, blueprint: Blueprint[ReportSection], context: StageContext) -> ReportSection:
     try:
-        return blueprint.build()
+        return blueprint.build(device=context.device, registry=context.registry)
     except MmtkError as error:
         raise StageError(f"section {place} of the report can't be made: {error}") from error
 

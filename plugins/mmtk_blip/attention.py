@@ -77,7 +77,19 @@ class Attention(nn.Module):
         groups = rows // source.keys.shape[0]
         if groups > 1:
             query = query.unflatten(0, (-1, groups)).transpose(1, 2).flatten(2, 3)
-        mixed = F.scaled_dot_product_attention(
+        mixed = self.mix(query, source, mask, causal)
+        if groups > 1:
+            mixed = mixed.unflatten(2, (groups, length)).transpose(1, 2).flatten(0, 1)
+        mixed = mixed.transpose(1, 2).reshape(rows, length, -1)
+        mixed = mixed if packing is None else packing.pack(mixed)
+        return self.norm(self.dropout(self.output(mixed)) + states)
+
+    def mix(self, query: Tensor, source: KeysValues, mask: Tensor | None, causal: bool) -> Tensor:
+        """Values weighted by the attention of ``query`` ``(rows, H, L, d)``, of the query's shape.
+
+        The fused kernel keeps no probabilities: Grad-CAM puts a plain computation in this method's place.
+        """
+        return F.scaled_dot_product_attention(
             query,
             source.keys,
             source.values,
@@ -85,11 +97,6 @@ class Attention(nn.Module):
             dropout_p=self.attention_dropout if self.training else 0.0,
             is_causal=causal,
         )
-        if groups > 1:
-            mixed = mixed.unflatten(2, (groups, length)).transpose(1, 2).flatten(0, 1)
-        mixed = mixed.transpose(1, 2).reshape(rows, length, -1)
-        mixed = mixed if packing is None else packing.pack(mixed)
-        return self.norm(self.dropout(self.output(mixed)) + states)
 
     def _rows(self, states: Tensor, packing: Layout | None) -> Tensor:
         """``(R, L, D)``, or ``(T, D)`` with ``packing``, to ``(R, H, L, d)``."""

@@ -93,6 +93,11 @@ class TimmViT(nn.Module):
             raise RecipeError(f"timm_vit takes pictures of {right} (image_size), but the data gives {given}")
         return self.vit.forward_features(images)
 
+    def grid(self, images: Tensor) -> tuple[int, int]:  # noqa: ARG002
+        """Rows and columns of the tokens behind the first; its pictures are all of one size, and square."""
+        side = math.isqrt(self.vit.patch_embed.num_patches)
+        return side, side
+
     def stacked_layers(self) -> list[nn.Module]:
         """The blocks, from first to last."""
         return list(self.vit.blocks)
@@ -165,10 +170,19 @@ class TimmFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` to ``(B, 1 + h·w, width)``, where the feature map is ``h`` by ``w``."""
-        (feature_map,) = self.network(images.contiguous(memory_format=torch.channels_last))
+        feature_map = self._feature_map(images)
         tokens = feature_map.flatten(2).transpose(1, 2)
         tokens = torch.cat((tokens.mean(1, keepdim=True), tokens), dim=1)
         return self.norm(self.projection(tokens))
+
+    def grid(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of the tokens behind the first, for pictures ``(B, 3, H, W)`` of this size."""
+        height, width = self._feature_map(images[:1]).shape[-2:]
+        return height, width
+
+    def _feature_map(self, images: Tensor) -> Tensor:
+        (feature_map,) = self.network(images.contiguous(memory_format=torch.channels_last))
+        return feature_map
 
 
 def timm_features(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -16,6 +18,13 @@ DECODE, ENCODE, MASK = "[DEC]", "[ENC]", "[MASK]"
 REQUIRED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 SPECIAL = (*REQUIRED, MASK, DECODE, ENCODE)
 VOCABULARY_FILE = "vocab.txt"
+
+
+class Word(NamedTuple):
+    """A word of a text, as the text spells it, and where its pieces stand among the text's ids."""
+
+    text: str
+    places: list[int]
 
 
 class WordPiece:
@@ -56,6 +65,18 @@ class WordPiece:
         ids = torch.tensor(padded, dtype=torch.long, device="cpu").view(len(rows), longest)
         lengths = torch.tensor([len(row) for row in rows], dtype=torch.long, device="cpu")
         return ids, torch.arange(longest, device="cpu")[None, :] < lengths[:, None]
+
+    def words(self, text: str) -> list[Word]:
+        """The words of which ``__call__`` keeps a piece; signs between words are words of their own."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        pieces = zip(range(1, len(encoding) + 1), encoding.word_ids, encoding.offsets, strict=True)
+        found = []
+        for _, group in groupby(pieces, key=lambda piece: piece[1]):
+            places, _, spans = zip(*group, strict=True)
+            found.append(
+                Word(text[spans[0][0] : spans[-1][1]], [p for p in places if p < self.max_length - 1])
+            )
+        return [word for word in found if word.places]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of one sequence, special tokens left out."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from mmtk.api import HeadOutput, Loss, NegativeSampler
+from mmtk.api import HeadOutput, Loss, NegativeSampler, TextMaps, WordMap
 from mmtk_blip.context import MedContext, similarity_logits
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
+from mmtk_blip.gradcam import check_model, layer_to_look_at, relevance
 from mmtk_blip.ranks import AllRanks
 
 # Entropy of one matching pair to two that don't match: the loss of an answer that ignores its input.
@@ -101,3 +103,29 @@ class ItmHead(nn.Module):
         consecutive texts.
         """
         return self.classifier(texts.model.ground(images, texts)[:, 0])
+
+    def word_maps(
+        self, model: Any, images: Tensor, texts: Sequence[str], layer: int | None = None
+    ) -> list[TextMaps]:
+        """Where in its picture the match sees each word; see ``mmtk.kinds.WordMappingHead``.
+
+        Args:
+            layer: of the cross-attention layers, counted from 0; None is two thirds up, 7 of 12.
+        """
+        check_model(model)
+        blocks = model.text_transformer.cross_attention
+        block = blocks[layer_to_look_at(len(blocks), layer)]
+        with torch.inference_mode(False), torch.no_grad():
+            embeds = model.image_encoder(images)
+            grid = model.image_encoder.grid(images)
+        logits, weights = relevance(
+            block, lambda: self.match_logits(ImageEncoding(model, embeds), model.encode_texts(texts))
+        )
+        maps = weights[:, :, 1:].unflatten(-1, grid)
+        return [
+            TextMaps(
+                of_text,
+                tuple(WordMap(word, own[places].mean(0)) for word, places in model.tokenizer.words(text)),
+            )
+            for text, of_text, own in zip(texts, logits, maps, strict=True)
+        ]

@@ -26,4 +26,11 @@ COMPONENTS: list[Component] = [
         "mmtk_capfilt.report.configs:GallerySectionConfig",
         "pictures with their web and synthetic texts, kept or struck out",
     ),
+    Component(
+        "report_section",
+        "gradcam",
+        "mmtk_capfilt.report.gradcam:GradcamSection",
+        "mmtk_capfilt.report.configs:GradcamSectionConfig",
+        "where in a picture the filter sees each word of its texts",
+    ),
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from mmtk.api import Blueprint, Input, Range, Reader, Slot
+from mmtk.api import Blueprint, ImageTransform, Input, Range, Reader, Slot, TextTransform, node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,4 +40,28 @@ class GallerySectionConfig:
     count: Annotated[int, Range(1, 1000)] = 48
     """How many pictures are shown."""
     title: str = "Pictures and their texts"
+    """Heading of the section."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradcamSectionConfig:
+    """Shows where in a picture the filter sees each word of its texts (Grad-CAM)."""
+
+    checkpoint: Annotated[Path, Input("checkpoint")]
+    """The filter; of several that judged a fold each, one of them."""
+    ledger: Annotated[Path, Input("ledger")]
+    """The ledger that the pass wrote."""
+    images: Annotated[list[Blueprint[Reader]], Slot("reader")]
+    """Where the pictures are: the datasets that were filtered, or the checkpoint's fold of them."""
+    image_transform: Annotated[Blueprint[ImageTransform], Slot("image_transform")] = node("blip_test")
+    """From pictures to what the filter sees, as in the pass. It must keep the whole picture, as ``blip_test``
+    does, or the maps don't meet it."""
+    text_transform: Annotated[Blueprint[TextTransform], Slot("text_transform")] = node("blip_caption")
+    """From texts to what the filter reads, as in the pass."""
+    count: Annotated[int, Range(1, 200)] = 12
+    """How many pictures are shown, chosen as the gallery's."""
+    layer: Annotated[int | None, Range(0)] = None
+    """Layer of the cross-attention that is looked at, counted from 0; null takes the one two thirds up (7 of
+    BLIP's 12). The last one can't be looked at."""
+    title: str = "Where the filter sees the words"
     """Heading of the section."""

@@ -1,5 +1,8 @@
+import dataclasses
 import importlib
+import inspect
 import json
+import types
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +27,10 @@ class Plan:
         self.factory, self.config = factory, config
 
     def build(self, **injected: Any) -> Any:
-        return self.factory(**vars(self.config), **injected)
+        wanted = inspect.signature(self.factory).parameters
+        return self.factory(
+            **vars(self.config), **{name: value for name, value in injected.items() if name in wanted}
+        )
 
 
 def context(folder: Path, said: list[str] | None = None) -> StageContext:
@@ -75,6 +81,22 @@ def test_writes_one_page_with_all_sections(tmp_path: Path) -> None:
     assert said[0].startswith("report: 3 sections")
 
 
+def test_a_section_that_loads_a_model_gets_device_and_registry(tmp_path: Path) -> None:
+    class Given:
+        title = "Given"
+
+        def __init__(self, *, name: str, device: str, registry: object) -> None:
+            self.name, self.device, self.registry = name, device, registry
+
+        def html(self) -> str:
+            return f"<p>{self.name} {self.device} {self.registry}</p>"
+
+    folder = tmp_path / "run" / "report"
+    here = dataclasses.replace(context(folder), registry=cast(Any, "the registry"))
+    ReportStage(sections=cast(Any, [Plan(Given, types.SimpleNamespace(name="a model on"))])).run(here)
+    assert "<p>a model on cpu the registry</p>" in (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_title_and_description_of_the_recipe(tmp_path: Path) -> None:
     ReportStage(sections=[], title="Emoji", description="Small & real.").run(
         context(tmp_path / "run" / "report")
@@ -99,7 +121,7 @@ def test_a_section_that_can_not_be_made_is_named(tmp_path: Path) -> None:
 
 def test_an_own_mistake_is_no_user_error(tmp_path: Path) -> None:
     class Broken:
-        def build(self) -> Any:
+        def build(self, **_: Any) -> Any:
             raise KeyError("ours")
 
     with pytest.raises(KeyError):
