@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mmtk.kinds import ReportSection
+from mmtk.report.embed import embedded_json, embedded_script, policy
 from mmtk.report.history import StageTime
-from mmtk.report.section import Headlined, Styled
+from mmtk.report.section import Headlined, Informed, Scripted, Styled
 from mmtk.report.templating import render
 
 
@@ -37,17 +38,25 @@ class _Part:
     anchor: str
     title: str
     html: Markup
+    files: str
+    data: Markup | None
 
 
-def render_page(title: str, description: str, sections: Sequence[ReportSection], making: Making) -> str:
-    """Return the whole page. ``title`` and ``description`` are plain text, as every section's title is."""
-    headlines = [section.headline() for section in sections if isinstance(section, Headlined)]
-    styles = dict.fromkeys(section.css() for section in sections if isinstance(section, Styled))
-    anchors = _anchors(section.title for section in sections)
-    parts = [
-        _Part(anchor, section.title, Markup(section.html()))
-        for anchor, section in zip(anchors, sections, strict=True)
-    ]
+def render_page(
+    title: str,
+    description: str,
+    sections: Mapping[str, ReportSection],
+    making: Making,
+    files: Mapping[str, str],
+) -> str:
+    """Return the whole page. ``title`` and ``description`` are plain text, as every section's title is.
+
+    ``sections`` are named by their anchors; ``files`` has the folders' addresses of those that have files.
+    """
+    shown = list(sections.values())
+    headlines = [section.headline() for section in shown if isinstance(section, Headlined)]
+    styles = dict.fromkeys(section.css() for section in shown if isinstance(section, Styled))
+    scripts = dict.fromkeys(embedded_script(one.script()) for one in shown if isinstance(one, Scripted))
     return render(
         "mmtk.report",
         "page.html",
@@ -55,17 +64,26 @@ def render_page(title: str, description: str, sections: Sequence[ReportSection],
         description=description,
         headlines=[line for line in headlines if line],
         styles=[Markup(style) for style in styles],
-        parts=parts,
+        parts=[_part(anchor, section, files.get(anchor, "")) for anchor, section in sections.items()],
         making=making,
+        scripts=list(scripts),
+        policy=policy(list(scripts), bool(files)),
     )
 
 
-def _anchors(titles: Iterable[str]) -> list[str]:
-    anchors = ["content", "how-it-was-made"]  # the template's own
-    for title in titles:
-        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+def _part(anchor: str, section: ReportSection, files: str) -> _Part:
+    data = embedded_json(section.data()) if isinstance(section, Informed) else None
+    return _Part(anchor, section.title, Markup(section.html()), files, data)
+
+
+def anchored(sections: Iterable[ReportSection]) -> dict[str, ReportSection]:
+    """Name sections, in their order, by the ids that they have on the page."""
+    taken = {"content", "how-it-was-made"}  # the template's own
+    named: dict[str, ReportSection] = {}
+    for section in sections:
+        slug = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-") or "section"
         anchor, copy = slug, 2
-        while anchor in anchors:
+        while anchor in taken or anchor in named:
             anchor, copy = f"{slug}-{copy}", copy + 1
-        anchors.append(anchor)
-    return anchors[2:]
+        named[anchor] = section
+    return named

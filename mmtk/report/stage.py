@@ -9,14 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mmtk.errors import MmtkError, StageError
 from mmtk.kinds import Blueprint, ReportSection
+from mmtk.report.beside import write_files
 from mmtk.report.configs import ReportConfig
 from mmtk.report.history import stage_times
-from mmtk.report.page import Making, render_page
+from mmtk.report.page import Making, anchored, render_page
 from mmtk.stages.context import StageContext
 
 
 class ReportStage:
-    """Builds the sections and writes ``report.html``, one file that needs nothing beside it."""
+    """Builds the sections and writes ``report.html``, and beside it what sections want in files of their own.
+
+    Without such sections it is one file that needs nothing beside it.
+    """
 
     def __init__(
         self, *, sections: Sequence[Blueprint[ReportSection]], title: str = "", description: str = ""
@@ -28,12 +32,15 @@ class ReportStage:
     def run(self, context: StageContext) -> None:
         """Write the page. Raises StageError with the section's place when one of them can't be made."""
         sections = [_built(place, blueprint, context) for place, blueprint in enumerate(self._sections, 1)]
+        named = anchored(sections)
+        files = write_files(context.folder, context.name, named)
         run_folder = context.folder.parent
         page = render_page(
             self._title or run_folder.name,
             self._description,
-            sections,
+            named,
             Making(_facts(context), stage_times(run_folder, without=context.folder.name)),
+            files,
         )
         path = context.folder / ReportConfig.OUTPUTS["report"].path
         temporary = path.with_suffix(".partial")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mmtk.recipe import CheckedStage
 
 REPORT = "report"
+FILES = "report_files"
 
 
 def report_names(stages: Mapping[str, CheckedStage]) -> dict[tuple[str, str], str]:
@@ -33,7 +34,22 @@ def report_names(stages: Mapping[str, CheckedStage]) -> dict[tuple[str, str], st
 
 
 def copy_report(report: Path, target: Path) -> Path:
-    """Copy a report; a crash leaves either the old copy or the new one."""
+    """Copy a report; a crash leaves either the old copy or the new one.
+
+    What the page has beside it in ``report_files/STAGE`` comes along, as links to the same files where the
+    disk can do that.
+    """
+    stage = Path(FILES) / report.parent.name
+    shutil.rmtree(target.parent / stage, ignore_errors=True)
+    if (report.parent / stage).is_dir():
+        shutil.copytree(report.parent / stage, target.parent / stage, copy_function=_link)
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.copyfile(report, temporary)
     return temporary.replace(target)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
