@@ -68,7 +68,7 @@ def build_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code, one of those in docs/recipes.md."""
+    """Run one command and return its exit code, one of those in docs/resume.md."""
     try:
         code, unsaid = _run(argv)
     except SilentExitError as silent:
