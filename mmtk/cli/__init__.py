@@ -20,7 +20,7 @@ WITHOUT_PLUGINS = {"--version", *(command.name for command in BUILT_IN)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code, one of those in docs/recipes.md."""
+    """Run one command and return its exit code, one of those in docs/resume.md."""
     try:
         code, unsaid = _run(argv)
     except SilentExitError as silent:

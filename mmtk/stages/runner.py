@@ -71,8 +71,18 @@ def _follow(checked: CheckedRecipe, registry: Registry, ranks: Ranks) -> None:
     for name in _order(checked):
         if ranks.hear(f"{name}/for_all"):
             context = _context(checked, checked.stages[name], registry, ranks, lambda _text: None)
-            _build(checked, checked.stages[name], registry).run(context)
+            try:
+                _build(checked, checked.stages[name], registry).run(context)
+            except MmtkError as error:
+                raise _in_stage(name, error) from error
         ranks.hear(f"{name}/ended")
+
+
+def _in_stage(name: str, error: MmtkError) -> StageError:
+    """The error with the stage it came from."""
+    named = StageError(f"stage '{name}': {error}")
+    named.on_all_ranks = error.on_all_ranks
+    return named
 
 
 def _order(checked: CheckedRecipe) -> list[str]:
@@ -175,7 +185,7 @@ class Run:
             self.say(f"{status} after {duration(time.monotonic() - started)}{saved}")
             write_record(folder, dataclasses.replace(wanted, status=status, finished=now()))
             if isinstance(error, MmtkError):
-                raise StageError(f"stage '{stage.name}': {error}") from error
+                raise _in_stage(stage.name, error) from error
             if isinstance(error, OSError) and error.errno in FULL_DISK:
                 room = cause_and_room(error, folder)
                 raise StageError(f"stage '{stage.name}' can't write in {folder}: {room}") from error
