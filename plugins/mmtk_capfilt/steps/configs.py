@@ -135,8 +135,8 @@ class DecontaminateConfig:
     against: Annotated[Mapping[str, Blueprint[Reader]], Slot("reader")]
     """Evaluation sets by name."""
     distance: Annotated[int | None, Range(0, 16)] = 3
-    """A picture is left out if the 64-bit hashes of its looks and of an evaluation picture's differ in at most
-    so many bits; null leaves out equal files alone."""
+    """A picture is left out if the hash of its looks and that of an evaluation picture's, both of 64 bits,
+    differ in at most so many; null leaves out equal files alone."""
     limits: ImageLimits = DEFAULT_LIMITS
     """Which evaluation pictures are passed over."""
 
