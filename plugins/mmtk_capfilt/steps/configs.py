@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mmtk.api import Blueprint, CapfiltStep, Decoding, ImageTransform, Input, Range, Reader, Slot
+from mmtk.data.configs import DEFAULT_LIMITS, ImageLimits
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,65 @@ class LengthFilterConfig:
     def check(self) -> Iterator[tuple[str, str]]:
         if self.max_words is not None and self.max_words < self.min_words:
             yield "max_words", f"{self.max_words} is less than min_words {self.min_words}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DedupConfig:
+    """Leave out pictures that the dataset has already, and bar texts that it repeats."""
+
+    distance: Annotated[int | None, Range(0, 8)] = 3
+    """Pictures are near duplicates if the 64-bit hashes of their looks differ in at most so many bits. null
+    leaves out equal files alone, and then needs to decode nothing; icons and diagrams look too much alike for
+    more."""
+    texts: bool = False
+    """Also bar web texts that are repeated: boilerplate of the sites they came from."""
+    max_repeats: Annotated[int, Range(1)] = 10
+    """With `texts`: of how many pictures a text may be said, whatever its case, punctuation and space."""
+    limits: ImageLimits = DEFAULT_LIMITS
+    """Which pictures are passed over; give those of the stage's `data.limits`, so that no picture is left out
+    for one that fails."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecontaminateConfig:
+    """Leave out pictures of evaluation sets."""
+
+    against: Annotated[Mapping[str, Blueprint[Reader]], Slot("reader")]
+    """Evaluation sets by name."""
+    distance: Annotated[int | None, Range(0, 16)] = 3
+    """A picture is left out if the hash of its looks and that of an evaluation picture's, both of 64 bits,
+    differ in at most so many; null leaves out equal files alone."""
+    limits: ImageLimits = DEFAULT_LIMITS
+    """Which evaluation pictures are passed over."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.against:
+            yield "against", "needs at least one evaluation set"
+
+
+# The languages of most of the web; with all 140 that the classifier knows, short texts are anything.
+WEB_LANGUAGES = (
+    "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr",
+    "he", "hi", "hr", "hu", "id", "it", "ja", "ko", "lt", "lv", "ms", "nl", "no", "pl",
+    "pt", "ro", "ru", "sk", "sl", "sr", "sv", "ta", "th", "tr", "uk", "ur", "vi", "zh",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageFilterConfig:
+    """Bar texts in other languages. Needs `pip install 'mmtk[language]'`."""
+
+    languages: tuple[str, ...]
+    """ISO 639 codes of the languages that are kept, e.g. `[en]`."""
+    threshold: Annotated[float, Range(0, 1)] = 0.02
+    """A text is barred if its probability of being in one of them is below this. Of one or two words the
+    classifier is rarely sure, so that a higher threshold bars many that are right."""
+    among: tuple[str, ...] = WEB_LANGUAGES
+    """The languages that a text may be in beside them; fewer make the classifier surer."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.languages:
+            yield "languages", "needs at least one language"
 
 
 @dataclass(frozen=True, kw_only=True)

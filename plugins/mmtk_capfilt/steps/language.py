@@ -1,0 +1,55 @@
+"""Keeping texts of some languages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from mmtk.api import HUMAN, Candidate, ImageCandidates, StageError
+
+
+class LanguageFilter:
+    """Bars texts that are hardly in any of the languages, as the classifier of py3langid judges them.
+
+    A text is judged as it was found or written, because cleaning takes letters' case away.
+    """
+
+    def __init__(self, *, languages: Sequence[str], among: Sequence[str], threshold: float) -> None:
+        """Raises StageError without py3langid, and ValueError for a language it doesn't know."""
+        self._languages = tuple(dict.fromkeys(languages))
+        self._threshold = threshold
+        self._identifier = _load([*self._languages, *among])
+
+    def __call__(self, images: Sequence[ImageCandidates]) -> list[ImageCandidates]:
+        return [image.barring(self._reason) for image in images]
+
+    def _reason(self, one: Candidate) -> str | None:
+        if one.source == HUMAN:
+            return None
+        ranking = self._identifier.rank(one.text)
+        probabilities = dict(ranking)
+        share = sum(probabilities[language] for language in self._languages)
+        if share >= self._threshold:
+            return None
+        return f"language: {ranking[0][0]}, and {'/'.join(self._languages)} with a probability of {share:.2g}"
+
+
+def _load(languages: Sequence[str]) -> Any:
+    """The classifier, choosing among these languages."""
+    try:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    except ImportError as error:
+        raise StageError(
+            "the step language_filter needs the library py3langid: pip install 'mmtk[language]'"
+        ) from error
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    for language in languages:
+        if language not in identifier.labels:
+            near = get_close_matches(language, identifier.labels, 1, 0.5)
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(identifier.labels))}"
+            )
+            raise ValueError(f"unknown language {language!r}; {hint}")
+    identifier.set_languages(languages)
+    return identifier
