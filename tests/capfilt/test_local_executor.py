@@ -69,7 +69,7 @@ def test_several_workers_are_processes_that_open_the_work_once_each(tmp_path: Pa
 @pytest.mark.usefixtures("no_threads_given")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_threads_are_as_given_however_few_parts_are_left(tmp_path: Path, workers: int) -> None:
-    """The last bits of scores may depend on them: the last part of an interrupted pass has those of the others."""
+    """The last bits of scores may depend on them, also in the last part of an interrupted pass."""
     torch.set_num_threads(2)
     for parts in ([0], [0, 1, 2]):
         done = dict(Local(workers=workers, threads=3)(Notes(tmp_path), parts))
@@ -82,11 +82,9 @@ def test_without_threads_the_processor_is_shared_out_or_the_environment_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
-    for parts in ([0], [0, 1]):
-        done = dict(Local(workers=4, threads=None)(Notes(tmp_path), parts))
-        assert {threads for _, threads in done.values()} == {3}
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert {threads for _, (_, threads) in Local(workers=4, threads=None)(Notes(tmp_path), [0])} == {5}
+    assert {threads for _, (_, threads) in Local(workers=4, threads=None)(Notes(tmp_path), [0])} == {3}
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert {threads for _, (_, threads) in Local(workers=4, threads=None)(Notes(tmp_path), [0])} == {1}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -127,7 +125,7 @@ def samples() -> ListReader:
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_the_files_do_not_depend_on_the_workers(tmp_path: Path, workers: int) -> None:
     steps = Writes(2), Hashed()
     one = clean(tmp_path / "one", config(samples(), *steps))
@@ -138,7 +136,6 @@ def test_the_files_do_not_depend_on_the_workers(tmp_path: Path, workers: int) ->
 
 
 def test_a_pass_whose_worker_was_killed_goes_on(tmp_path: Path) -> None:
-    undisturbed = clean(tmp_path / "through", config(samples(), Writes(2), Hashed()))
     steps = Writes(2), KillsOnce("k9", tmp_path / "mark"), Hashed()
     again = config(samples(), *steps, workers=2)
     with pytest.raises(StageError, match="was killed"):
@@ -150,7 +147,7 @@ def test_a_pass_whose_worker_was_killed_goes_on(tmp_path: Path) -> None:
         assert done.lines[0] == f"going on behind {before} of 5 parts"
     anew = [path for path in (done.folder / "parts").iterdir() if path.stat().st_mtime >= started]
     assert len(anew) == 5 - before
-    assert done.files == undisturbed.files
+    assert done.files == clean(tmp_path / "through", config(samples(), *steps)).files
 
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
@@ -165,23 +162,17 @@ def test_a_limit_of_failed_images_holds_over_restarts(tmp_path: Path) -> None:
     """A number counts what interrupted tries have met; a share is of what this one has."""
     limited = config(samples(), Hashed(), data={"max_quarantined": 1})
     for _ in range(2):
-        with pytest.raises(
-            StageError, match=r"^2 images failed, and data.max_quarantined is 1; the ledgers in"
-        ):
+        with pytest.raises(StageError, match=r"^2 images failed, and data.max_quarantined is 1; the"):
             clean(tmp_path, limited)
     done = clean(tmp_path, config(samples(), Hashed(), data={"max_quarantined": 2}))
     assert done.funnel["failed_images"] == 2
-    assert [one["reason"].partition(":")[0] for one in done.quarantine] == [
-        "unreadable image",
-        "image too small",
-    ]
+    reasons = [one["reason"].partition(":")[0] for one in done.quarantine]
+    assert reasons == ["unreadable image", "image too small"]
 
 
 def test_a_share_of_failed_images_counts_from_a_hundred_on(tmp_path: Path) -> None:
-    some = ListReader([*samples().samples[:18], *samples().samples[18:] * 1])
-    clean(tmp_path / "few", config(some, Hashed(), data={"max_quarantined": 0.01}))
-    bad = [sample(n) for n in range(200, 300)] + list(samples().samples)
+    data = {"max_quarantined": 0.01}
+    clean(tmp_path / "few", config(samples(), Hashed(), data=data))
+    many = [sample(n) for n in range(200, 300)] + list(samples().samples)
     with pytest.raises(StageError, match=r"^2 of 120 images failed, and data.max_quarantined is 0.01;"):
-        clean(
-            tmp_path / "many", config(ListReader(bad), Hashed(), part_size=60, data={"max_quarantined": 0.01})
-        )
+        clean(tmp_path / "many", config(ListReader(many), Hashed(), part_size=60, data=data))

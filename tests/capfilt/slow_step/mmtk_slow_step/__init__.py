@@ -1,0 +1,1 @@
+"""A step of a plugin from outside that takes its time and notes what it is given."""

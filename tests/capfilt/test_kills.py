@@ -1,0 +1,132 @@
+"""Passes that are killed at random moments end with the files of one that nothing disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.capfilt.killed_passes import (
+    PARTS,
+    RECIPE,
+    STAGE,
+    begun,
+    environment,
+    finish,
+    finished,
+    kill,
+    prepare,
+    result,
+    seen,
+    start,
+)
+
+SLOW = "stages.clean.steps[0].seconds=0.02"
+WORKERS = "stages.clean.executor.workers=2"
+# Who works on the parts: ranks, overrides, and how many parts may be under way when all are killed.
+WAYS = {"one process": (1, (), 1), "two ranks": (2, (), 2), "two workers": (1, (WORKERS,), 2)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("kills"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> dict[str, bytes]:
+    finish(start(folder, "through"))
+    assert Counter(begun(seen(folder, "through"))) == Counter(range(PARTS - 1))
+    return result(folder, "through")
+
+
+def marked() -> list[object]:
+    """Each way with three kills, and with twenty as slow ones."""
+    return [
+        *(pytest.param(way, 3, id=f"{way}, 3 kills") for way in WAYS),
+        *(pytest.param(way, 20, id=f"{way}, 20 kills", marks=pytest.mark.slow) for way in WAYS),
+    ]
+
+
+@pytest.mark.parametrize(("way", "kills"), marked())
+def test_a_killed_pass_ends_with_the_same_files(
+    folder: Path, undisturbed: dict[str, bytes], way: str, kills: int
+) -> None:
+    ranks, overrides, under_way = WAYS[way]
+    run, moment = f"{way}-{kills}".replace(" ", "-"), random.Random(f"{way}, {kills}")
+    done: list[tuple[int, set[int]]] = []
+    for _ in range(kills):
+        kill(start(folder, run, SLOW, *overrides, ranks=ranks), folder, run, moment)
+        done.append((len(seen(folder, run)), finished(folder, run)))
+    assert not (folder / run / STAGE / "ledger.parquet").exists()
+    finish(start(folder, run, *overrides, ranks=ranks))
+
+    assert result(folder, run) == undisturbed
+    batches = seen(folder, run)
+    again = Counter(begun(batches)) - Counter(range(PARTS - 1))
+    assert again.total() <= kills * under_way
+    for count, parts in done:
+        assert not parts & set(begun(batches[count + under_way :]))
+
+
+def command(folder: Path, run: str, *arguments: str) -> subprocess.Popen[str]:
+    overrides = [f"run_dir={run}", f"stages.clean.steps[0].log={run}.txt", SLOW, *arguments]
+    return subprocess.Popen(
+        [sys.executable, "-m", "mmtk", "run", "killed.yaml", *overrides],
+        cwd=folder,
+        env=os.environ | environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_parts(folder: Path, run: str, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 150
+    while len(finished(folder, run)) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no part was finished"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("arguments", [(WORKERS,), ("--nproc", "2")], ids=["workers", "nproc"])
+def test_a_killed_worker_is_one_message_and_the_same_command_goes_on(
+    folder: Path, undisturbed: dict[str, bytes], arguments: tuple[str, ...]
+) -> None:
+    run = f"worker{len(arguments)}"
+    process = command(folder, run, *arguments)
+    wait_for_parts(folder, run, 2, process)
+    worker = int(seen(folder, run)[-1][0])
+    assert worker != process.pid
+    os.kill(worker, signal.SIGKILL)
+    output, errors = process.communicate(timeout=150)
+    assert process.returncode in (1, 2), output + errors
+    assert len(errors.splitlines()) == 1, errors
+    assert errors.startswith("mmtk: "), errors
+    assert "killed" in errors
+    before = len(finished(folder, run))
+    assert 2 <= before < PARTS
+
+    process = command(folder, run, *arguments)
+    output, errors = process.communicate(timeout=150)
+    assert (process.returncode, errors) == (0, ""), output
+    assert f"going on behind {before} of {PARTS} parts" in output
+    assert result(folder, run) == undisturbed
+
+
+def test_a_step_that_breaks_its_promise_is_one_message(folder: Path) -> None:
+    (folder / "killed.yaml").write_text(RECIPE.replace("score: luck", "score: pluck"))
+    try:
+        output, errors = command(folder, "broken").communicate(timeout=150)
+    finally:
+        (folder / "killed.yaml").write_text(RECIPE)
+    assert errors == (
+        "mmtk: stage 'clean': step 2, keep_best, needs the score 'pluck', which no step before it gives; "
+        "they give luck\n"
+    ), output
