@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from mmtk.api import DataError, RawSample, stable_hash
 from mmtk.data.shards import TarShard, check_sample
+from mmtk_capfilt.parts import unfinished
 
 Format = Literal["webdataset", "parquet"]
 _ENDINGS: dict[str, str] = {"webdataset": "tar", "parquet": "parquet"}
@@ -55,7 +56,7 @@ def write_shard(path: Path, samples: Iterable[RawSample], form: Format) -> int:
 
 
 def _write_tar(path: Path, samples: list[RawSample]) -> None:
-    shard = TarShard(path)
+    shard = TarShard(unfinished(path))
     try:
         for sample in samples:
             shard.write(sample)
@@ -63,6 +64,7 @@ def _write_tar(path: Path, samples: list[RawSample]) -> None:
         shard.discard()
         raise
     shard.finish()
+    shard.path.replace(path)
 
 
 def _write_parquet(path: Path, samples: list[RawSample]) -> None:
@@ -76,9 +78,9 @@ def _write_parquet(path: Path, samples: list[RawSample]) -> None:
         }
         for sample in samples
     ]
-    unfinished = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), unfinished)
-    unfinished.replace(path)
+    partial = unfinished(path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), partial)
+    partial.replace(path)
 
 
 def shard_key(key: str) -> str:

@@ -58,6 +58,7 @@ class CapfiltStage:
         for number, result in done:
             watch.note(number, result)
         if rank() == 0:
+            _clear_leftovers(context.folder)
             self._finish(opened, context)
 
     def _by_executor(self, work: CapfiltWork, todo: Sequence[int]) -> Iterator[tuple[int, PartDone]]:
@@ -149,6 +150,6 @@ def check_accounts(counts: dict[str, int], images: int, *, weighted: bool) -> No
 
 def _clear_leftovers(folder: Path) -> None:
     """Remove what killed processes were about to write."""
-    for pattern in ("parts/.*", "dataset/.*", "surveys/.*"):
+    for pattern in (".*", "parts/.*", "dataset/.*", "surveys/.*"):
         for leftover in folder.glob(pattern):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
