@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from mmtk.types import RawSample
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
     from PIL import Image
     from torch import Tensor
@@ -213,6 +215,14 @@ class AddingStep(Protocol):
 
 class PartWork(Protocol):
     """Work in numbered parts that can be sent to another process."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its results are written; who works on parts must see it."""
+
+    @property
+    def device(self) -> str:
+        """Where models compute: ``cpu``, ``cuda`` or ``cuda:N``."""
 
     def open(self) -> Callable[[int], Any]:
         """Load what the work needs and return what does one part. What that returns is picklable."""

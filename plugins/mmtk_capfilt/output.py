@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mmtk.api import DataError, RawSample, stable_hash
 from mmtk.data.shards import TarShard, check_sample
-from mmtk_capfilt.parts import write_table
+from mmtk_capfilt.parts import unfinished, write_table
 
 Format = Literal["webdataset", "parquet"]
 _ENDINGS: dict[str, str] = {"webdataset": "tar", "parquet": "parquet"}
@@ -55,7 +55,7 @@ def write_shard(path: Path, samples: Iterable[RawSample], form: Format) -> int:
 
 
 def _write_tar(path: Path, samples: list[RawSample]) -> None:
-    shard = TarShard(path)
+    shard = TarShard(unfinished(path))
     try:
         for sample in samples:
             shard.write(sample)
@@ -63,6 +63,7 @@ def _write_tar(path: Path, samples: list[RawSample]) -> None:
         shard.discard()
         raise
     shard.finish()
+    shard.path.replace(path)
 
 
 def _write_parquet(path: Path, samples: list[RawSample]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,17 +73,25 @@ class FinishedParts:
         return tables, sum(int(table.schema.metadata[_WRITTEN]) for table in tables)
 
 
+def unfinished(path: Path) -> Path:
+    """Where to write what will be ``path``: under a name of this call's own.
+
+    A worker that is taken for dead may still be writing the part that another one does anew.
+    """
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a Parquet file that appears whole or not at all, even if the machine goes down."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    pq.write_table(table, unfinished)
-    with unfinished.open("rb") as file:
+    partial = unfinished(path)
+    pq.write_table(table, partial)
+    with partial.open("rb") as file:
         os.fsync(file.fileno())
-    unfinished.replace(path)
+    partial.replace(path)
 
 
 def write_json(data: object, path: Path) -> None:
     """Write a JSON file that appears whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    partial = unfinished(path)
+    partial.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -36,6 +36,13 @@ def mmtk_components() -> list[Component]:
             "mmtk_capfilt.configs:LocalConfig",
             "works on the parts of a pass on this machine, in one process or several",
         ),
+        Component(
+            "executor",
+            "ray",
+            "mmtk_capfilt.executors.ray:Ray",
+            "mmtk_capfilt.configs:RayConfig",
+            "works on the parts of a pass on a Ray cluster, whose workers may die and come back",
+        ),
         _step("caption", "caption:Caption", "CaptionConfig", "writes synthetic captions"),
         _step(
             "itm_filter",

@@ -57,6 +57,7 @@ class CapfiltStage:
         for _number, result in done:
             watch.note(result)
         if rank() == 0:
+            _clear_leftovers(context.folder)
             self._finish(opened, context)
 
     def _progress(self, opened: OpenWork) -> tuple[list[int], int]:
@@ -146,6 +147,6 @@ class _Watch:
 
 def _clear_leftovers(folder: Path) -> None:
     """Remove what killed processes were about to write."""
-    for pattern in ("parts/.*", "dataset/.*", "surveys/.*"):
+    for pattern in (".*", "parts/.*", "dataset/.*", "surveys/.*"):
         for leftover in folder.glob(pattern):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
