@@ -10,7 +10,6 @@ from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 
 
-
 def recall_at(ranks: Tensor, depth: int) -> float:
     """Share of queries whose best relevant item is among the first ``depth``; ranks ``(Q,)`` start at 0."""
     return (ranks < depth).double().mean().item()

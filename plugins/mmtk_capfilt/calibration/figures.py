@@ -37,8 +37,14 @@ class Judged:
         """Raises DataError unless there are right texts and wrong ones."""
         if self.right.all() or not self.right.any():
             only = "right" if len(self.right) and self.right.all() else "wrong"
-            found = f"all {len(self.right)} {self.what} are {only}" if len(self.right) else f"there are no {self.what}"
-            raise DataError(f"nothing to tell apart: {found}; a threshold needs some that are right and some that are not")
+            found = (
+                f"all {len(self.right)} {self.what} are {only}"
+                if len(self.right)
+                else f"there are no {self.what}"
+            )
+            raise DataError(
+                f"nothing to tell apart: {found}; a threshold needs some that are right and some that are not"
+            )
 
     @property
     def is_probability(self) -> bool:

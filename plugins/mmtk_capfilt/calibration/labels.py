@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.compute as pc
+from pyarrow import csv
 
 from mmtk.api import SYNTHETIC, DataError
 from mmtk.data.tables import read_table
@@ -20,6 +20,7 @@ from mmtk_capfilt.ledger import read_ledger, score_names
 from mmtk_eval.api import words
 
 Row = Mapping[str, Any]
+_TYPES = {"key": pa.string(), "text": pa.string(), "label": pa.string(), "clean": pa.bool_()}
 
 
 def judged_texts(path: Path, labels: Path, score: str, source: str) -> Judged:
@@ -74,42 +75,40 @@ def find_labels(ledger: Path, registry: Registry) -> Path:
 class _Labels:
     """What is known of texts, by key or by key and text."""
 
-    def __init__(self, rows: list[Row], by_text: bool, by_meaning: bool) -> None:
+    def __init__(self, rows: Sequence[Row], column: str, *, by_text: bool) -> None:
         self._by_text = by_text
-        self._by_meaning = by_meaning
+        self._column = column
         self._rows = {(row["key"], row["text"] if by_text else ""): row for row in rows}
 
     def verdict(self, key: str, text: str) -> bool | None:
         """Whether a text is right; None where nothing is known of it."""
         row = self._rows.get((key, text if self._by_text else ""))
-        if row is None:
+        if row is None or row[self._column] is None:
             return None
-        if self._by_meaning:
-            return bool(words(text) == words(row["label"]))
-        return None if row["clean"] is None else bool(row["clean"])
+        return words(text) == words(row["label"]) if self._column == "label" else bool(row["clean"])
 
 
 def _read_labels(path: Path, source: str) -> _Labels:
     table = _read_csv(path) if path.suffix == ".csv" else read_table(path)
     by_text = "text" in table.column_names
-    by_meaning = source == SYNTHETIC and not by_text
-    needed = ["key", *(["label"] if by_meaning else ["clean"])]
+    column = "label" if source == SYNTHETIC and not by_text else "clean"
+    needed = ["key", column, *(["text"] if by_text else [])]
     missing = [name for name in needed if name not in table.column_names]
     if missing:
-        also = " or text" if by_meaning else ""
-        raise DataError(f"{path} has no column {' and '.join(missing)}{also}; it has {', '.join(table.column_names)}")
-    types = {"key": pa.string(), "text": pa.string(), "label": pa.string(), "clean": pa.bool_()}
+        also = ", nor text and clean" if column == "label" else ""
+        has = ", ".join(table.column_names)
+        raise DataError(f"{path} has no column {' and '.join(missing)}{also}; it has {has}")
     try:
-        columns = {name: table[name].cast(types[name]) for name in [*needed, *(["text"] if by_text else [])]}
+        plain = pa.table({name: table[name].cast(_TYPES[name]) for name in needed}).to_pylist()
     except pa.ArrowException as error:
         raise DataError(f"{path}: {str(error).splitlines()[0]}; clean is true or false") from error
-    return _Labels(pa.table(columns).to_pylist(), by_text, by_meaning)
+    return _Labels(plain, column, by_text=by_text)
 
 
 def _read_csv(path: Path) -> pa.Table:
     # Keys and texts stay as they are written: 000123 is no number.
-    kept = {"key": pa.string(), "text": pa.string(), "label": pa.string()}
+    as_written = {name: kind for name, kind in _TYPES.items() if name != "clean"}
     try:
-        return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=kept))
+        return csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=as_written))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} can't be read as a CSV file: {str(error).splitlines()[0]}") from error
