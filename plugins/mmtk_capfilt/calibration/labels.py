@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from mmtk_eval.api import words
 from pyarrow import csv
 
 from mmtk.api import SYNTHETIC, DataError
@@ -17,7 +18,6 @@ from mmtk.registry import Registry, nearest
 from mmtk.stages.stored import outputs_of
 from mmtk_capfilt.calibration.figures import Judged
 from mmtk_capfilt.ledger import read_ledger, score_names
-from mmtk_eval.api import words
 
 Row = Mapping[str, Any]
 _TYPES = {"key": pa.string(), "text": pa.string(), "label": pa.string(), "clean": pa.bool_()}
@@ -35,11 +35,13 @@ def judged_texts(path: Path, labels: Path, score: str, source: str) -> Judged:
     """
     ledger = read_ledger(path)
     if score not in score_names(ledger.schema):
-        known = score_names(ledger.schema)
-        near = nearest(score, known)
-        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(known)}"
+        names = score_names(ledger.schema)
+        near = nearest(score, names)
+        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(names)}"
         raise DataError(f"{path} has no score '{score}'; {hint}")
     texts = ledger.filter(pc.and_(pc.equal(ledger["source"], source), pc.is_valid(ledger[score])))
+    if not len(texts):
+        raise DataError(f"{path}: no {source} text has an {score}")
     known = _read_labels(labels, source)
     right, scores = [], []
     for row in texts.select(["key", "text", score]).to_pylist():
@@ -61,7 +63,7 @@ def judged_texts(path: Path, labels: Path, score: str, source: str) -> Judged:
 
 
 def find_labels(ledger: Path, registry: Registry) -> Path:
-    """The labels that the data of the ledger's run brings along. Raises DataError unless there is one table."""
+    """The labels that the ledger's run has with its data. Raises DataError unless there is one table."""
     found = outputs_of(ledger.absolute().parent.parent, "truth", registry)
     if len(found) == 1:
         return found[0]

@@ -103,11 +103,12 @@ def _draw_reliability(axes: Axes, calibration: Calibration) -> None:
 def _said(calibration: Calibration) -> str:
     figures = calibration.proposal.figures
     proposed = "None proposed" if figures is None else f"Proposed: {figures.threshold:g}"
-    return f"{len(calibration.judged.right):,} {calibration.judged.what}. {proposed} ({calibration.proposal.reason})."
+    texts = f"{len(calibration.judged.right):,} {calibration.judged.what}"
+    return f"{texts}. {proposed} ({calibration.proposal.reason})."
 
 
 def _reliability(calibration: Calibration) -> str:
     return (
-        "Each dot is a tenth of the scale: the mean probability of its texts, and the share of them that is right. "
-        f"On the dotted line both are the same; they are {calibration.error:.3f} apart in the mean."
+        "Each dot is a tenth of the scale: the mean probability of its texts, and the share of them that is "
+        f"right. On the dotted line both are the same; they are {calibration.error:.3f} apart in the mean."
     )

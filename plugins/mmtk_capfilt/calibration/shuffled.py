@@ -24,7 +24,7 @@ TRIES = 20  # strangers that are drawn for a pair before it is left out
 class Pair(NamedTuple):
     """An image by its place in its dataset, its own text and another image's, both cleaned."""
 
-    index: int
+    place: int
     own: str
     strange: str
 
@@ -105,7 +105,7 @@ def _scores(
     model: InferenceModel, reader: Reader, head: MatchingHead, batch: Sequence[Pair], score: str
 ) -> list[tuple[float, float] | None]:
     """Each pair's score with its own and with the other text; None where its picture can't be used."""
-    pixels = [_pixels(model, reader, pair.index) for pair in batch]
+    pixels = [_pixels(model, reader, pair.place) for pair in batch]
     usable = [row for row, one in enumerate(pixels) if one is not None]
     if not usable:
         return [None] * len(batch)

@@ -17,7 +17,7 @@ from mmtk_capfilt.commands.arguments import ledger_path, share
 if TYPE_CHECKING:
     from mmtk_capfilt.calibration.figures import Calibration, Judged
 
-READERS = {"": "webdataset", ".tar": "webdataset", ".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv"}
+READERS = {".tar": "webdataset", ".parquet": "parquet"}
 ITM = "itm_probability"
 
 
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         metavar="FILE",
-        help="which of the ledger's texts are right: a .parquet or .csv with the columns key and clean, and text "
-        "where keys have several; else the labels that the run's data has",
+        help="which of the ledger's texts are right: a .parquet or .csv with the columns key and clean, "
+        "and text where keys have several; else the labels that the run's data has",
     )
     parser.add_argument(
         "--source", choices=("web", "synthetic"), help="the ledger's texts that are judged (default: web)"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs",
         type=Path,
         metavar="PATH",
-        help="instead of a ledger: shards or a table of human pairs, which --model scores "
+        help="instead of a ledger: shards or Parquet files of human pairs, which --model scores "
         "against their own shuffles",
     )
     parser.add_argument(
@@ -120,9 +120,10 @@ def _of_ledger(arguments: argparse.Namespace) -> Judged:
     if arguments.labels is None and not path.is_file():
         raise DataError(f"{path}: there is no such file")
     labels = arguments.labels or find_labels(path, load_plugins().registry)
+    judged = judged_texts(path, labels, arguments.score, arguments.source or "web")
     if arguments.labels is None:
         note(f"labels: {labels}")
-    return judged_texts(path, labels, arguments.score, arguments.source or "web")
+    return judged
 
 
 def _of_pairs(arguments: argparse.Namespace) -> Judged:
@@ -135,9 +136,7 @@ def _of_pairs(arguments: argparse.Namespace) -> Judged:
     path: Path = arguments.pairs
     use = "webdataset" if path.is_dir() else READERS.get(path.suffix)
     if use is None:
-        raise DataError(
-            f"--pairs {path}: expected a folder of shards, or a name that ends in {', '.join(filter(None, READERS))}"
-        )
+        raise DataError(f"--pairs {path}: expected a folder of shards, or a file .tar or .parquet")
     registry = load_plugins().registry
     reader = blueprint(
         from_options("reader", use, {"path": json.dumps(str(path))}, registry), registry, {}
