@@ -18,17 +18,24 @@ PLUGIN_FILES = sorted(path for name in PLUGINS for path in (ROOT / "plugins" / n
 # What a plugin may import. The runner, the commands and the checks of recipes are the host's own.
 PUBLIC = {
     "mmtk.api",
+    "mmtk.cli.console",
+    "mmtk.cli.model_arguments",
+    "mmtk.cli.results",
     "mmtk.config",
     "mmtk.data",
     "mmtk.distributed",
     "mmtk.engine",
     "mmtk.errors",
     "mmtk.hookspecs",
+    "mmtk.inference",
     "mmtk.kinds",
+    "mmtk.plugins",
+    "mmtk.printable",
     "mmtk.recipe.build",
     "mmtk.registry",
     "mmtk.report",
     "mmtk.stages.context",
+    "mmtk.stages.stored",
     "mmtk.types",
 }
 HEAVY = {"fairscale", "matplotlib", "pyarrow", "timm", "torch", "torchdata", "torchvision", "transformers"}

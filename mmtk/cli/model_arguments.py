@@ -27,13 +27,13 @@ def add_image_arguments(parser: argparse.ArgumentParser, count: str = "+") -> No
     )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    default = "" if required else "; else the one that the index was made with"
+def add_model_arguments(parser: argparse.ArgumentParser, *, otherwise: str = "") -> None:
+    """Add the arguments that name a model; it may be left out where ``otherwise`` says what is taken then."""
     parser.add_argument(
         "--model",
-        required=required,
+        required=not otherwise,
         metavar="RUN",
-        help=f"a run's folder, of which the last fitting checkpoint is taken, or a checkpoint's{default}",
+        help=f"a run's folder, of which the last fitting checkpoint is taken, or a checkpoint's{otherwise}",
     )
     parser.add_argument("--stage", metavar="NAME", help="whose checkpoint of the run")
     parser.add_argument("--device", type=_device, default="auto", help="auto (the default), cpu or cuda")

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="the matching head puts the K best in order, 32 if there is one; 0 goes by features alone",
     )
-    add_model_arguments(parser, required=False)
+    add_model_arguments(parser, otherwise="; else the one that the index was made with")
     add_json_argument(parser)
 
 

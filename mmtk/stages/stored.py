@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mmtk.errors import StageError
+from mmtk.errors import PluginError, RecipeError, StageError
 from mmtk.recipe.build import ComponentBlueprint, blueprint, from_plain
 from mmtk.recipe.references import Reference, leaves
 from mmtk.registry import Registry
@@ -33,6 +33,25 @@ def stored_stage(folder: Path, registry: Registry) -> StoredStage:
         str(one): _output(folder, record, one, registry) for one in leaves(node) if isinstance(one, Reference)
     }
     return StoredStage(node.use, blueprint(node, registry, inputs), record.seed)
+
+
+def outputs_of(run: Path, artifact: str, registry: Registry) -> list[Path]:
+    """Where the finished stages of a run have written artifacts of a type, in the order of the stages' names.
+
+    Stages whose components are not installed here are left out.
+    """
+    found = []
+    for folder in sorted(path for path in run.iterdir() if path.is_dir()):
+        record = read_record(folder)
+        if record is None or record.status is not Status.DONE:
+            continue
+        try:
+            config: Any = registry.get("stage", record.node["use"]).config()
+        except (RecipeError, PluginError):
+            continue
+        outputs = getattr(config, "OUTPUTS", {}).values()
+        found += [folder / output.path for output in outputs if output.artifact == artifact]
+    return found
 
 
 def _finished(folder: Path) -> StageRecord:

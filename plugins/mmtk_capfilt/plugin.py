@@ -85,6 +85,11 @@ def mmtk_commands() -> list[Command]:
             "mmtk_capfilt.commands.resift",
             "Apply other thresholds to a finished pass by the scores in its ledger, without a model.",
         ),
+        Command(
+            "calibrate",
+            "mmtk_capfilt.commands.calibrate",
+            "Say what thresholds do to texts that are known to be right or wrong, and propose one.",
+        ),
     )
     return [
         Command("capfilt", summary="Work with the ledger of a pass that cleaned captions.", commands=commands)

@@ -8,7 +8,8 @@ from mmtk.api import CaptioningHead, Decoding, StageContext, StageError
 from mmtk.data.pipeline import EvaluationData
 from mmtk.engine.learner import Learner
 from mmtk.types import stable_hash
-from mmtk_eval.scores import bleu4, cider, words
+from mmtk_eval.scores import bleu4, cider
+from mmtk_eval.wording import words
 
 
 class Captioning:

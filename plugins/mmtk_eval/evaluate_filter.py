@@ -11,7 +11,8 @@ import torch
 
 from mmtk.api import StageContext, StageError
 from mmtk.data.tables import read_columns
-from mmtk_eval.scores import roc_auc, words
+from mmtk_eval.scores import roc_auc
+from mmtk_eval.wording import words
 
 LEDGER_COLUMNS = ["key", "source", "text", "itm_probability", "itc_similarity", "decision"]
 TRUTH_COLUMNS = ["key", "clean", "noise_kind", "label"]

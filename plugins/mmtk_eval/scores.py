@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import torch
 from pycocoevalcap.cider.cider import Cider
 from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
-
-WORD = re.compile(r"\w+(?:['\u2019.,-]\w+)*")
 
 
 def recall_at(ranks: Tensor, depth: int) -> float:
@@ -45,15 +42,6 @@ def roc_auc(positive: Tensor, negative: Tensor) -> float:
     equal = torch.bincount(group[len(positive) :], minlength=len(values)).double()
     beaten = equal.cumsum(0) - equal / 2
     return (beaten[group[: len(positive)]].mean() / len(negative)).item()
-
-
-def words(text: str) -> str:
-    """Lower-case words and numbers, parted by single spaces: the form in which captions are compared.
-
-    COCO's scorers part words with a Java program and drop punctuation; this does the same but for
-    contractions, which stay one word.
-    """
-    return " ".join(WORD.findall(text.lower()))
 
 
 def bleu4(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:

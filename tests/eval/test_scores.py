@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mmtk_eval.scores import best_ranks, bleu4, cider, recall_at, roc_auc, words
+from mmtk_eval.scores import best_ranks, bleu4, cider, recall_at, roc_auc
+from mmtk_eval.wording import words
 
 few_values = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=12)
 

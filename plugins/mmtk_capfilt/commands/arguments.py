@@ -21,3 +21,11 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"expected a number, not '{text}'")
     return value
+
+
+def share(text: str) -> float:
+    """Read a number in [0, 1], for argparse."""
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, not '{text}'")
+    return value

@@ -1,0 +1,1 @@
+"""Which threshold to take: scores of texts that are known to be right or wrong."""

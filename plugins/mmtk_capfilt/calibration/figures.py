@@ -1,0 +1,193 @@
+"""What thresholds would do to texts that are known to be right or wrong, and how true the scores are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmtk.api import DataError
+from mmtk_capfilt.ledger import ITM
+
+BINS = 10
+STEPS = 100  # thresholds that are tried, besides the lowest
+PROBABILITIES = (ITM,)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Texts with a score that are known to be right or wrong.
+
+    Attributes:
+        score: its name.
+        what: the texts in words, for people.
+        scores: ``(T,)`` float64.
+        right: ``(T,)`` bool.
+    """
+
+    score: str
+    what: str
+    scores: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        """Raises DataError unless there are right texts and wrong ones."""
+        if self.right.all() or not self.right.any():
+            only = "right" if len(self.right) and self.right.all() else "wrong"
+            found = (
+                f"all {len(self.right)} {self.what} are {only}"
+                if len(self.right)
+                else f"there are no {self.what}"
+            )
+            raise DataError(
+                f"nothing to tell apart: {found}; a threshold needs some that are right and some that are not"
+            )
+
+    @property
+    def is_probability(self) -> bool:
+        return self.score in PROBABILITIES
+
+
+@dataclass(frozen=True)
+class ThresholdFigures:
+    """What a threshold does.
+
+    Attributes:
+        threshold: texts of at least this score are kept.
+        kept: share of all texts that is kept.
+        precision: share of the kept that is right; None where none is kept.
+        recall: share of the right that is kept.
+        f1: harmonic mean of both; 0 where none is kept.
+    """
+
+    threshold: float
+    kept: float
+    precision: float | None
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Texts of about one probability.
+
+    Attributes:
+        low, high: bounds; the upper one belongs to the next bin, but for the last.
+        texts: how many.
+        expected: mean of their probabilities.
+        observed: share of them that is right.
+    """
+
+    low: float
+    high: float
+    texts: int
+    expected: float
+    observed: float
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A threshold to take, None where there is none to propose, and why."""
+
+    figures: ThresholdFigures | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """All that is said of some judged texts; ``bins`` and ``error`` are there for probabilities alone.
+
+    Attributes:
+        error: expected calibration error: the mean of ``|expected - observed|`` over all texts.
+    """
+
+    judged: Judged
+    thresholds: list[ThresholdFigures]
+    bins: list[Bin]
+    error: float | None
+    proposal: Proposal
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON data."""
+        right = int(self.judged.right.sum())
+        figures = self.proposal.figures
+        return {
+            "score": self.judged.score,
+            "texts": len(self.judged.right),
+            "right": right,
+            "thresholds": [asdict(one) for one in self.thresholds],
+            "calibration": [asdict(one) for one in self.bins],
+            "expected_calibration_error": self.error,
+            "proposal": {**({} if figures is None else asdict(figures)), "reason": self.proposal.reason},
+        }
+
+
+def calibrate(judged: Judged, min_precision: float | None = None) -> Calibration:
+    """Try thresholds and propose one: of the highest F1, or the lowest of at least some precision."""
+    thresholds = [at_threshold(judged, threshold) for threshold in _candidates(judged)]
+    bins = bins_of(judged) if judged.is_probability else []
+    error = None
+    if bins:
+        error = sum(one.texts * abs(one.expected - one.observed) for one in bins) / len(judged.right)
+    return Calibration(judged, thresholds, bins, error, propose(thresholds, min_precision))
+
+
+def at_threshold(judged: Judged, threshold: float) -> ThresholdFigures:
+    """What one threshold does, by the comparison that the pass makes."""
+    kept = judged.scores >= threshold
+    both = int((kept & judged.right).sum())
+    count = int(kept.sum())
+    right = int(judged.right.sum())
+    return ThresholdFigures(
+        threshold,
+        kept=count / len(kept),
+        precision=both / count if count else None,
+        recall=both / right,
+        f1=2 * both / (count + right),
+    )
+
+
+def bins_of(judged: Judged) -> list[Bin]:
+    """Part probabilities into equal bins of [0, 1]; those without a text are left out."""
+    places = np.clip((judged.scores * BINS).astype(int), 0, BINS - 1)
+    return [
+        Bin(
+            place / BINS,
+            (place + 1) / BINS,
+            int(own.sum()),
+            float(judged.scores[own].mean()),
+            float(judged.right[own].mean()),
+        )
+        for place in range(BINS)
+        if (own := places == place).any()
+    ]
+
+
+def propose(thresholds: Sequence[ThresholdFigures], min_precision: float | None) -> Proposal:
+    """Choose among thresholds that rise."""
+    if min_precision is None:
+        best = max(thresholds, key=lambda one: (one.f1, -one.threshold))
+        return Proposal(best, f"highest F1, {best.f1:.3f}")
+    precise = [one for one in thresholds if one.precision is not None and one.precision >= min_precision]
+    if precise:
+        chosen = precise[0]
+        return Proposal(chosen, f"lowest threshold with a precision of at least {min_precision:g}")
+    most = max(thresholds, key=lambda one: one.precision or 0.0)
+    return Proposal(
+        None,
+        f"no threshold has a precision of {min_precision:g}; "
+        f"the highest is {most.precision or 0.0:.3f}, at {most.threshold:g}",
+    )
+
+
+def _candidates(judged: Judged) -> list[float]:
+    """Thresholds of few digits, from one that keeps all texts on."""
+    if judged.is_probability:
+        return [step / STEPS for step in range(STEPS + 1)]
+    low, high = float(judged.scores.min()), float(judged.scores.max())
+    digits = max(2 - int(np.floor(np.log10(max(high - low, 1e-9)))), 0)
+    steps = np.linspace(low, high, STEPS + 1)
+    return sorted({float(np.floor(step * 10**digits) / 10**digits) for step in steps})
