@@ -41,7 +41,8 @@ class Informed(Protocol):
     def data(self) -> object:
         """Return what JSON can hold, without NaN and infinities.
 
-        The script finds it as the text of the ``<script class="section-data">`` in the section's ``<section>``.
+        The script finds it as the text of the ``<script class="section-data">`` in the section's element
+        ``<section>``.
         """
 
 

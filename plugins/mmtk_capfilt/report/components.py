@@ -26,4 +26,11 @@ COMPONENTS: list[Component] = [
         "mmtk_capfilt.report.configs:GallerySectionConfig",
         "pictures with their web and synthetic texts, kept or struck out",
     ),
+    Component(
+        "report_section",
+        "capfilt_explorer",
+        "mmtk_capfilt.report.explorer:ExplorerSection",
+        "mmtk_capfilt.report.configs:ExplorerSectionConfig",
+        "every picture with all its texts, to search, filter and sort",
+    ),
 ]
