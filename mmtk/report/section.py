@@ -41,7 +41,7 @@ class Informed(Protocol):
     def data(self) -> object:
         """Return what JSON can hold, without NaN and infinities.
 
-        The script finds it as the text of the ``<script class="section-data">`` in the section's
+        The script finds it as the text of the ``<script class="section-data">`` in the section's element
         ``<section>``.
         """
 

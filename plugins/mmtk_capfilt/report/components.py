@@ -33,4 +33,11 @@ COMPONENTS: list[Component] = [
         "mmtk_capfilt.report.configs:GradcamSectionConfig",
         "where in a picture the filter sees each word of its texts",
     ),
+    Component(
+        "report_section",
+        "capfilt_explorer",
+        "mmtk_capfilt.report.explorer:ExplorerSection",
+        "mmtk_capfilt.report.configs:ExplorerSectionConfig",
+        "every picture with all its texts, to search, filter and sort",
+    ),
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from PIL import Image
 
@@ -17,24 +18,36 @@ _LARGEST_FILE = 60_000
 
 
 def find_pictures(readers: Sequence[Reader], keys: Iterable[str]) -> dict[str, bytes]:
-    """Return the encoded images of ``keys`` by key, those that no reader can read left out.
+    """Return the encoded images of ``keys`` by key, those that no reader can read left out."""
+    return dict(each_picture(readers, dict.fromkeys(keys, "")))
+
+
+def each_picture(readers: Sequence[Reader], images: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Yield key and encoded image of those of ``images`` that a reader can read, in the readers' order.
 
     Readers can't look up a key, so they are walked through until every key is found.
+
+    Args:
+        images: image ids by key in the ledger. That of a human pair is the reader's key with a name behind
+            it; such an image is found by its id.
     """
-    missing = set(keys)
-    found: dict[str, bytes] = {}
+    missing = set(images)
+    named: dict[str, list[str]] = defaultdict(list)
+    for key, image_id in images.items():
+        if image_id:
+            named[image_id].append(key)
     for reader in readers:
         for index in range(len(reader)):
             if not missing:
-                return found
+                return
             try:
                 sample = reader[index]
             except DataError:
                 continue
-            if sample.key in missing:
-                found[sample.key] = sample.image
-                missing.remove(sample.key)
-    return found
+            own = [key for key in named.get(sample.image_id, ()) if key.startswith(f"{sample.key}-")]
+            for key in missing.intersection([sample.key, *own]):
+                missing.remove(key)
+                yield key, sample.image
 
 
 def data_uri(image: bytes) -> str | None:

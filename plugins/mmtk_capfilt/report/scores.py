@@ -14,7 +14,7 @@ from markupsafe import Markup
 from mmtk.report import charts
 from mmtk.report.templating import render
 from mmtk.report.wording import count, counted, share
-from mmtk_capfilt.ledger import SYNTHETIC, WEB, read_ledger
+from mmtk_capfilt.ledger import ITM, SYNTHETIC, WEB, read_ledger
 
 BINS = 25
 SOURCES = {WEB: "Web texts", SYNTHETIC: "Synthetic texts"}
@@ -83,10 +83,10 @@ def histogram(scores: np.ndarray) -> np.ndarray:
     return np.histogram(scores, bins=BINS, range=(0, 1))[0]
 
 
-def threshold_of(ledger: pa.Table, source: str) -> float | None:
-    """Return the threshold that the reasons of a source's texts name; None when none was dropped by score."""
+def threshold_of(ledger: pa.Table, source: str, score: str = ITM) -> float | None:
+    """Return the threshold that the reasons of a source's texts name; None if ``score`` dropped none."""
     rows = ledger.filter(pc.equal(ledger["source"], source))
     for reason in pc.unique(rows["reason"]).to_pylist():
-        if match := re.fullmatch(r"itm_probability below ([\d.]+(?:e-?\d+)?)", reason):
+        if match := re.fullmatch(rf"{re.escape(score)} below (-?[\d.]+(?:e-?\d+)?)", reason):
             return float(match[1])
     return None
