@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from markupsafe import Markup
 
@@ -47,7 +48,7 @@ def render_page(
     description: str,
     sections: Mapping[str, ReportSection],
     making: Making,
-    files: Mapping[str, str],
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Return the whole page. ``title`` and ``description`` are plain text, as every section's title is.
 

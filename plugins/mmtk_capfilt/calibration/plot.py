@@ -25,7 +25,8 @@ def write_plot(calibration: Calibration, path: Path) -> None:
     judged = calibration.judged
     title = f"Thresholds of {judged.score}"
     facts = {"Texts": f"{len(judged.right):,}", "Of them right": f"{int(judged.right.sum()):,}"}
-    page = render_page(title, _said(calibration), [CalibrationSection(calibration)], Making(facts, []))
+    sections = {"calibration": CalibrationSection(calibration)}
+    page = render_page(title, _said(calibration), sections, Making(facts, []))
     path.write_text(page, encoding="utf-8")
 
 
