@@ -14,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from mmtk.candidates import Candidate, ImageCandidates
 from mmtk.commands import BUILT_IN, Command
 from mmtk.config import Range
 from mmtk.data.shards import ShardWriter
@@ -33,7 +34,7 @@ EXAMPLE = "tests/plugins/mmtk_example"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 COMPONENT = re.compile(r"\buse: ([\w/]+)")
-EXAMPLES_OWN = {"sigmoid", "semi_hard"}
+EXAMPLES_OWN = {"sigmoid", "semi_hard", "clip_score", "hf_captioner"}
 PLACEHOLDERS = {"NAME", "my_head"}
 
 
@@ -259,6 +260,46 @@ def test_the_guide_quotes_the_example_package_as_it_is() -> None:
     package = (ROOT / EXAMPLE / "mmtk_example").glob("*.py")
     files = {f"mmtk_example/{path.name}" for path in package if path.name != "__init__.py"}
     assert quoted == files | {"pyproject.toml"}
+
+
+def test_every_capfilt_step_is_in_its_page_with_the_keys_it_takes(host: PluginHost) -> None:
+    text = (DOCS / "capfilt_steps.md").read_text(encoding="utf-8")
+    table = text.partition("## Steps there are")[2].partition("\n\nA pass")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)$", table, re.MULTILINE))
+    assert rows.keys() == {name for kind, name in own_components(host) if kind == "capfilt_step"}
+    for name, row in rows.items():
+        keys = set(re.findall(r"`(\w+)`", row.split(" | ")[1]))
+        fields = host.registry.get("capfilt_step", name).config().__dataclass_fields__  # type: ignore[union-attr]
+        assert keys
+        assert keys <= set(fields)
+
+
+@pytest.mark.usefixtures("users_folder")
+def test_the_steps_before_any_model_pass_their_check(host: PluginHost) -> None:
+    (block,) = [one for one in blocks("yaml") if one.page.name == "capfilt_steps.md"]
+    data = {"reader": {"use": "webdataset", "path": "data/web"}, "image_transform": {"use": "blip_test"}}
+    stage = {"use": "capfilt", "data": data, **yaml.safe_load(block.text)}
+    Path("own.yaml").write_text(yaml.safe_dump({"name": "own", "stages": {"capfilt": stage}}), "utf-8")
+    checked = check_recipe(load_recipe(Path("own.yaml")), host.registry)
+    assert [step.use for step in checked.stages["capfilt"].node.keys["steps"]][:2] == [
+        "dedup",
+        "decontaminate",
+    ]
+
+
+def test_the_step_of_ten_lines_works_as_it_stands() -> None:
+    from mmtk_capfilt.decisions import StepRules, decide
+
+    (block,) = [one for one in blocks("python") if one.page.name == "capfilt_steps.md"]
+    names: dict[str, Any] = {}
+    exec(block.text, names)
+    step = names["DistinctWords"](threshold=0.4)
+    texts = [Candidate(text, "web", text) for text in ("buy buy buy buy now now", "a red red cat")]
+    picture = Image.new("RGB", (8, 8))
+    (image,) = step([ImageCandidates(RawSample("k", b"", (), "k"), 0, picture, Any, 0, tuple(texts))])
+    assert [one.scores for one in image.candidates] == [{"distinct_words": 2 / 6}, {"distinct_words": 3 / 4}]
+    decided = decide(image.candidates, [StepRules("distinct_words", step.rules)])
+    assert [one.decision for one in decided] == ["dropped", "kept"]
 
 
 def test_the_names_of_the_api_exist() -> None:

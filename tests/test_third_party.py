@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from mmtk.engine.weights import read_weights
+from tests.third_party import PACKAGES, imported_from_mmtk, install, mmtk
 
-SOURCE = Path(__file__).parent / "plugins" / "mmtk_example"
+SOURCE = PACKAGES / "mmtk_example"
 RECIPE = """
 name: third_party
 seed: 3
@@ -51,27 +47,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that pip installed the distribution into, from a copy: building writes into the source."""
-    folder = tmp_path_factory.mktemp("third_party")
-    shutil.copytree(SOURCE, folder / "source", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--no-index"]
-    command += ["--no-build-isolation", "--disable-pip-version-check", "--no-compile"]
-    subprocess.run([*command, "--target", folder / "site", folder / "source"], check=True)
-    return folder / "site"
-
-
-def mmtk(*arguments: str, site: Path | None, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, with ``site`` on its path or without it."""
-    paths = filter(None, [str(site or ""), os.environ.get("PYTHONPATH")])
-    settings = {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "mmtk", *arguments],
-        cwd=cwd,
-        env=os.environ | settings,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    return install(SOURCE, tmp_path_factory.mktemp("third_party"))
 
 
 def recipe(folder: Path, **replaced: str) -> str:
@@ -143,13 +119,7 @@ def test_without_it_the_recipe_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_it_uses_the_public_api_alone() -> None:
-    imported = {
-        node.module
-        for path in SOURCE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom)
-    }
-    assert {module for module in imported if module and module.startswith("mmtk")} == {"mmtk.api"}
+    assert imported_from_mmtk(SOURCE) == {"mmtk.api"}
 
 
 def matching(ids: list[int], keys: list[int]) -> Tensor:

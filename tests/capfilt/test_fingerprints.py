@@ -1,30 +1,12 @@
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from mmtk_capfilt.steps.fingerprints import digest, first_of_equals, kept_for, look, near_pairs
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-
-def texture(seed: int, size: int = 200) -> Image.Image:
-    """A picture with the spectrum of photographs: amplitudes fall with the frequency."""
-    rng = np.random.default_rng(seed)
-    frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
-    frequencies[0, 0] = 1
-    planes = [
-        np.fft.ifft2(np.fft.fft2(rng.standard_normal((size, size))) / frequencies).real for _ in range(3)
-    ]
-    stretched = [(plane - plane.min()) / np.ptp(plane) * 255 for plane in planes]
-    return Image.fromarray(np.stack(stretched, axis=-1).astype(np.uint8))
-
-
-def recompressed(picture: Image.Image, quality: int) -> Image.Image:
-    buffer = io.BytesIO()
-    picture.save(buffer, "jpeg", quality=quality)
-    return Image.open(buffer).convert("RGB")
+from benchmarks.capfilt_steps import recompressed, texture
 
 
 def apart(one: Image.Image, other: Image.Image) -> int:

@@ -19,6 +19,7 @@ from mmtk_capfilt.steps.surveys import look_through, wording
 from PIL import Image
 from rich.console import Console
 
+from benchmarks.capfilt_steps import recompressed, texture
 from mmtk.candidates import HUMAN, SYNTHETIC, WEB, Candidate, ImageCandidates, SurveyingStep
 from mmtk.data.configs import DEFAULT_LIMITS, ImageLimits
 from mmtk.data.images.decode import decode_image
@@ -28,7 +29,6 @@ from mmtk.plugins import load_plugins
 from mmtk.recipe import check_recipe, load_recipe
 from mmtk.stages.runner import run_recipe
 from mmtk.types import RawSample
-from tests.capfilt.test_fingerprints import recompressed, texture
 from tests.small_learner import Built, ListReader
 
 

@@ -22,9 +22,10 @@ class LanguageFilter:
         self._identifier = _load([*self._languages, *among])
 
     def __call__(self, images: Sequence[ImageCandidates]) -> list[ImageCandidates]:
-        return [image.barring(self._reason) for image in images]
+        return [image.barring(self.reason) for image in images]
 
-    def _reason(self, one: Candidate) -> str | None:
+    def reason(self, one: Candidate) -> str | None:
+        """Say why a text is barred; None if it isn't."""
         if one.source == HUMAN:
             return None
         ranking = self._identifier.rank(one.text)

@@ -1,0 +1,1 @@
+"""A CapFilt step with open_clip, for mmtk."""

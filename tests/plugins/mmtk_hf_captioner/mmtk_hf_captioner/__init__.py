@@ -1,0 +1,1 @@
+"""A CapFilt step with transformers, for mmtk."""
