@@ -28,7 +28,6 @@ from tests.capfilt.killed_passes import (
     start,
 )
 
-SLOW = "stages.clean.steps[0].seconds=0.02"
 WORKERS = "stages.clean.executor.workers=2"
 # Who works on the parts: ranks, overrides, and how many parts may be under way when all are killed.
 WAYS = {"one process": (1, (), 1), "two ranks": (2, (), 2), "two workers": (1, (WORKERS,), 2)}
@@ -62,7 +61,7 @@ def test_a_killed_pass_ends_with_the_same_files(
     run, moment = f"{way}-{kills}".replace(" ", "-"), random.Random(f"{way}, {kills}")
     done: list[tuple[int, set[int]]] = []
     for _ in range(kills):
-        kill(start(folder, run, SLOW, *overrides, ranks=ranks), folder, run, moment)
+        kill(start(folder, run, *overrides, ranks=ranks), folder, run, moment)
         done.append((len(seen(folder, run)), finished(folder, run)))
     assert not (folder / run / STAGE / "ledger.parquet").exists()
     finish(start(folder, run, *overrides, ranks=ranks))
@@ -76,7 +75,7 @@ def test_a_killed_pass_ends_with_the_same_files(
 
 
 def command(folder: Path, run: str, *arguments: str) -> subprocess.Popen[str]:
-    overrides = [f"run_dir={run}", f"stages.clean.steps[0].log={run}.txt", SLOW, *arguments]
+    overrides = [f"run_dir={run}", f"stages.clean.steps[0].log={run}.txt", *arguments]
     return subprocess.Popen(
         [sys.executable, "-m", "mmtk", "run", "killed.yaml", *overrides],
         cwd=folder,
