@@ -33,7 +33,7 @@ stages:
       batch_size: 2
       workers: 2
     steps:
-      - {use: slow, log: log, seconds: 0}
+      - {use: slow, log: log, seconds: 0.01}
       - {use: keep_best, score: luck, count: 2}
       - {use: merge, human: {people: {use: webdataset, path: human}}, weights: {web: 1.5}}
     part_size: 5
@@ -60,16 +60,17 @@ def prepare(folder: Path) -> Path:
 
 def environment(folder: Path) -> dict[str, str]:
     """What offers the plugin to a process and its children."""
+    plugin = Path(__file__).parent / "slow_step"
     places = [
         folder / "site",
-        Path(__file__).parent / "slow_step",
+        plugin,
         *filter(None, [os.environ.get("PYTHONPATH")]),
     ]
     return {"PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}
 
 
 def start(folder: Path, run: str, *overrides: str, ranks: int = 1) -> list[BaseProcess]:
-    """Start ``mmtk run``, as torchrun would where there are several ranks; output goes to ``RUN.RANK.log``."""
+    """Start ``mmtk run``, as torchrun would with several ranks; what it prints goes to ``RUN.RANK.log``."""
     arguments = ["run", "killed.yaml", f"run_dir={run}", f"stages.clean.steps[0].log={run}.txt", *overrides]
     shared: dict[str, str] = {}
     if ranks > 1:

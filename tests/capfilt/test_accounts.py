@@ -15,7 +15,6 @@ from mmtk_capfilt.steps.texts import KeepBest, LengthFilter
 
 from mmtk.api import AtLeast, Best, Quarantined, RawSample, SampleError
 from mmtk.data.configs import ImageLimits
-from mmtk.printable import printable
 from tests.capfilt.passes import Adds, Cleaned, Hashed, Refuses, Writes, clean, config, rows_of_parquet
 from tests.small_learner import ListReader, picture
 
@@ -154,7 +153,7 @@ def check_balance(done: Cleaned, readers: dict[str, ListReader]) -> None:
     failed = [row for row in rows if row["source"] == "image"]
     assert counts["failed_images"] == len(failed)
     assert {(one["key"], one["location"]) for one in done.quarantine} == {
-        (printable(row["key"]), row["shard"]) for row in failed
+        (row["key"], row["shard"]) for row in failed
     }
     fates = Counter((row["source"], row["decision"]) for row in rows if row["source"] != "image")
     assert sum(fates.values()) == counts["candidates"]

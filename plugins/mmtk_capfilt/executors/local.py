@@ -6,11 +6,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
+from multiprocessing import resource_tracker
 from typing import Any
 
 from mmtk.api import PartWork, StageError
@@ -37,6 +39,7 @@ class Local:
                 for part in parts:
                     yield part, do(part)
             return
+        _track_silently()
         with ProcessPoolExecutor(
             min(self._workers, len(parts)),
             multiprocessing.get_context("spawn"),
@@ -58,6 +61,19 @@ class Local:
         if self._threads is None and "OMP_NUM_THREADS" in os.environ:
             return None
         return self._threads or max((os.cpu_count() or 1) // self._workers, 1)
+
+
+def _track_silently() -> None:
+    """Start Python's tracker of semaphores, which clears away those of a killed worker, without its warning.
+
+    The user gets a message of the executor's already.
+    """
+    option = "ignore:resource_tracker:UserWarning"
+    sys.warnoptions.append(option)  # it starts with those of this process
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove(option)
 
 
 @contextlib.contextmanager
