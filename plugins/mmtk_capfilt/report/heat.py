@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 LONGEST_EDGE = 64  # the browser smooths it to any size; a grid of patches has no finer detail
-# Red, green, blue, opacity. A veil leaves the picture its colours where it is lifted; the tint shows on black.
+# Red, green, blue, opacity. Where it is lifted the picture keeps its colours; the tint shows on black.
 _VEILED = np.array([24, 14, 52, 205], np.float32)
 _LIFTED = np.array([255, 176, 0, 50], np.float32)
 
