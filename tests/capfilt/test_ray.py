@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 from mmtk.errors import StageError
 from mmtk.plugins import load_plugins
 from mmtk.recipe.build import blueprint, from_plain
-from tests.capfilt.logged_runs import LoggedRun, install_plugin, write_pairs
+from tests.capfilt.logged_runs import ROOT, LoggedRun, install_plugin, write_pairs
 from tests.capfilt.work_log import Doubling
 
 WITHOUT_RAY = "needs Ray: pip install 'mmtk[ray]'"
@@ -96,7 +97,7 @@ class TestPool:
         assert len([*tmp_path.glob("died-*")]) == 2
 
     def test_workers_that_die_before_their_first_part_are_not_asked_for_ever(self, tmp_path: Path) -> None:
-        with pytest.raises(StageError, match="2 workers .* in a row have died while they opened the work"):
+        with pytest.raises(StageError, match=r"2 workers .* in a row have died while they opened the work"):
             list(executor(tries=2, workers=1)(Doubling(tmp_path, fatal=None), [0]))
 
     def test_an_error_of_the_work_comes_through_as_it_is(self, tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ class TestPool:
             list(executor()(Doubling(tmp_path, "cuda"), [0]))
 
     def test_it_waits_for_workers_only_so_long(self, tmp_path: Path) -> None:
-        with pytest.raises(StageError, match="no worker has come up for 1 seconds: .*needs 99 CPUs"):
+        with pytest.raises(StageError, match=r"no worker has come up for 1 seconds: .*needs 99 CPUs"):
             list(executor(cpus_per_worker=99, workers=1, patience=1)(Doubling(tmp_path), [0]))
 
     def test_a_worker_that_does_not_see_the_folder_says_so(self, tmp_path: Path) -> None:
@@ -159,7 +160,88 @@ def test_a_killed_worker_is_replaced(folder: Path, undisturbed: dict[str, bytes]
     until(lambda: not any(map(alive, below)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_run_and_its_cluster(
+    folder: Path, undisturbed: dict[str, bytes], sent: signal.Signals, code: int
+) -> None:
+    run = LoggedRun(folder, sent.name, {"use": "ray", "workers": 2}, seconds=0.5)
+    process = run.start()
+    until(lambda: len(run.begun()) > 5, process)
+    below = descendants(process.pid)
+    os.killpg(process.pid, sent)  # as a terminal does
+    printed = run.finish(process, code)
+    assert "interrupted; the same command goes on from here" in printed
+    assert "Traceback" not in printed
+    until(lambda: not any(map(alive, below)))
+    run.finish(run.start())
+    assert run.result() == undisturbed
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_workers_and_of_the_run_leave_the_same_bytes(folder: Path) -> None:
+    """The work has more images than can be begun between all kills, so each one hits a run at work."""
+    chance = random.Random(7)
+    many = folder / "many"
+    many.mkdir()
+    write_pairs(many / "web", 300)
+    (many / "site").symlink_to(folder / "site")
+    through = LoggedRun(many, "through", {"use": "local"})
+    through.finish(through.start())
+    run = LoggedRun(many, "killed", {"use": "ray", "workers": 2, "tries": 20}, seconds=0.3)
+    process = run.start()
+    victims = ["run"] * 5 + ["worker"] * 15
+    chance.shuffle(victims)
+    for victim in victims:
+        wanted = len(run.begun()) + chance.randint(1, 8)
+        until(lambda wanted=wanted: len(run.begun()) >= wanted, process)  # type: ignore[misc]
+        time.sleep(chance.uniform(0, 0.5))
+        if victim == "worker":
+            os.kill(chance.choice([*{pid for pid, _ in run.begun()} & {*descendants(process.pid)}]), 9)
+            continue
+        below = descendants(process.pid)
+        process.kill()
+        process.communicate()
+        if chance.random() < 0.5:  # else the next run starts while the old workers may still be at it
+            until(lambda below=below: not any(map(alive, below)))  # type: ignore[misc]
+        process = run.start()
+    assert "Traceback" not in run.finish(process)
+    assert run.result() == through.result()
+
+
+@pytest.mark.slow
+def test_a_run_uses_the_nodes_that_there_are(
+    folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two nodes one goes down in the middle, and a third one comes."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        second = cluster.add_node(num_cpus=1)
+        run = LoggedRun(folder, "nodes", {"use": "ray", "address": cluster.address}, seconds=1.0)
+        process = run.start()
+
+        def at_work() -> set[int]:
+            return {pid for pid, _ in run.begun() if alive(pid)}
+
+        until(lambda: len(at_work()) == 2, process)
+        cluster.remove_node(second, allow_graceful=False)
+        until(lambda: len(at_work()) == 1, process)
+        cluster.add_node(num_cpus=1)
+        until(lambda: len(at_work()) == 2, process)
+        assert "Traceback" not in run.finish(process)
+        assert run.result() == undisturbed
+    finally:
+        cluster.shutdown()
+
+
 def test_an_address_that_nobody_answers_at_is_one_message(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason=WITHOUT_RAY)
-    with pytest.raises(StageError, match="can't join the cluster nonsense: "):
-        list(executor(address="nonsense")(Doubling(tmp_path), [0]))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{free.getsockname()[1]}"
+    for address, reason in (("nonsense", "Invalid address"), (nobody, "Connection refused")):
+        with pytest.raises(StageError, match=rf"can't join the cluster '{address}': .*{reason}"):
+            list(executor(address=address)(Doubling(tmp_path), [0]))
