@@ -74,16 +74,16 @@ class RayConfig:
     """Work on parts on a Ray cluster, whose workers may die and come back."""
 
     address: str | None = None
-    """The cluster's, ``HOST:PORT``; null joins the one that ``RAY_ADDRESS`` names or that was started on this
-    machine, and starts one of this machine alone, for the time of the stage, where there is none."""
+    """The cluster's, ``HOST:PORT``, or ``auto`` for one that was started on this machine. null is what
+    ``RAY_ADDRESS`` says; without it a cluster of this machine alone is started, for the time of the stage."""
     workers: Annotated[int | None, Range(1)] = None
     """Processes, each with models of its own; null takes as many as the nodes have room for, also when nodes
     come and go. Workers that the cluster has no room for are waited for while others work."""
     cpus_per_worker: Annotated[int, Range(1)] = 1
     """Cores of each worker, and threads with which it computes."""
     gpus_per_worker: Annotated[float | None, Range(0)] = None
-    """GPUs of each worker, or a fraction of one that several share; null is 1 where the run's device is a GPU,
-    else 0."""
+    """GPUs of each worker, or a fraction of one that several share; null is 1 where the run's device is a
+    GPU, else 0."""
     tries: Annotated[int, Range(1)] = 3
     """Workers that may die in a row while they work on one part, before the stage fails."""
     patience: Annotated[float, Range(0)] = 600.0

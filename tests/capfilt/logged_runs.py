@@ -31,7 +31,7 @@ def write_pairs(folder: Path, images: int) -> None:
 
 
 class LoggedRun:
-    """A run of its own below ``folder``, over the pairs in ``folder/web`` with the plugin in ``folder/site``."""
+    """A run of its own below ``folder``, with the pairs in ``folder/web`` and the plugin in ``site``."""
 
     def __init__(self, folder: Path, name: str, executor: dict[str, Any], **step: Any) -> None:
         self.folder = folder / name
@@ -69,6 +69,7 @@ class LoggedRun:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
     def finish(self, process: subprocess.Popen[str], code: int = 0) -> str:

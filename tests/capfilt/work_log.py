@@ -1,11 +1,12 @@
-"""A plugin with a step that takes its time and leaves a word on who works on what, for tests that kill."""
+"""Work for tests that kill: a plugin with a step that takes its time and logs who does what, and less."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -50,3 +51,36 @@ class Logged:
         shade = (image.pixels @ image.pixels.transpose(1, 2)).mean().item()
         image = image.adding([f"number {torch.randint(1000, ()).item()}"], written_by="chance")
         return image.scored(chance=[shade + torch.rand(()).item() for _ in image.open])
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """A ``PartWork`` whose parts give twice their number, but for two of them.
+
+    Attributes:
+        folder: must be seen by workers.
+        fatal: the part that kills the process which works on it; None for opening the work.
+        wrong: the part that raises a StageError.
+        times: how often ``fatal`` does so, all processes together; counted by files in ``folder``.
+    """
+
+    folder: Path
+    device: str = "cpu"
+    fatal: int | None = -1
+    wrong: int = -1
+    times: int = 1000
+
+    def open(self) -> Callable[[int], int]:
+        if self.fatal is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._do
+
+    def _do(self, part: int) -> int:
+        if part == self.fatal:
+            died = len([*self.folder.glob("died-*")])
+            if died < self.times:
+                (self.folder / f"died-{died}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if part == self.wrong:
+            raise StageError(f"part {part} is wrong")
+        return 2 * part

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 from mmtk.api import PartWork, StageError
 
 _SIGN = ".ray"
+_SECONDS_TO_ANSWER = 10.0
 
 
 class Ray:
@@ -45,10 +47,10 @@ class Ray:
         self._limits = ray_pool.Limits(tries, patience)
 
     def __call__(self, work: PartWork, parts: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        """Raises StageError when no worker comes up, doesn't see the run's folder, or a part kills each one."""
+        """Raises StageError when no worker comes up, one doesn't see the run's folder, or a part kills each."""
         if work.device.startswith("cuda:"):
             raise StageError(
-                f"executor 'ray' gives each worker a GPU of its own, so device can't be {work.device}; use cuda"
+                f"executor 'ray' gives each worker a GPU of its own: device can't be {work.device}, use cuda"
             )
         gpus = float(work.device == "cuda") if self._gpus is None else self._gpus
         with _connected(self._address), _signed(work.folder) as sign:
@@ -65,21 +67,25 @@ def _connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    address = address or os.environ.get("RAY_ADDRESS", "local")
     try:
+        _try_port(address)
         with _keeping_sigterm():
-            ray.init(
-                address,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        what = f"join the cluster {address}" if address else "start or join a cluster"
+            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        what = "start a cluster" if address == "local" else f"join the cluster '{address}'"
         raise StageError(f"executor 'ray' can't {what}: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _try_port(address: str) -> None:
+    """Raises OSError when nobody answers at HOST:PORT; Ray itself would try it for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
 
 
 @contextlib.contextmanager

@@ -40,8 +40,8 @@ class PartWorker:
             seen = False
         if not seen:
             raise StageError(
-                f"a worker on {socket.gethostname()} doesn't see the run's folder, {path.parent}: it must lie "
-                "on a file system that all nodes of the cluster have under this path"
+                f"a worker on {socket.gethostname()} doesn't see the run's folder, {path.parent}: it must "
+                "lie on a file system that all nodes of the cluster have under this path"
             )
         import torch
 
@@ -75,7 +75,7 @@ class Crew:
         """Ask the cluster for a worker; return it and what is there when it has opened the work."""
         # Without restarts: who has died is replaced here, where it is known what each one was doing.
         kind = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0)(PartWorker)
-        worker = kind.remote()
+        worker: Any = kind.remote()
         return worker, worker.open.remote(self.work, self.sign, self.cpus)
 
     def wanted(self) -> int:
@@ -86,8 +86,8 @@ class Crew:
         """Say that the cluster hasn't room, and what it has."""
         nodes = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in _nodes())
         return (
-            f"a worker of executor 'ray' needs {self.cpus} CPUs and {self.gpus:g} GPUs, and the cluster's nodes "
-            f"have {nodes or 'left'}; see cpus_per_worker and gpus_per_worker"
+            f"a worker of executor 'ray' needs {self.cpus} CPUs and {self.gpus:g} GPUs, and the cluster's "
+            f"nodes have {nodes or 'left'}; see cpus_per_worker and gpus_per_worker"
         )
 
     def _room(self, node: dict[str, float]) -> int:
