@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmtk.api import Candidate, DataError, RawSample, StageError
 from mmtk.registry import Registry, nearest
@@ -23,6 +25,7 @@ from mmtk_capfilt.rules import thresholds_of
 from mmtk_capfilt.work import CapfiltWork, OpenWork
 
 Images = Sequence[list[LedgerRow]]
+_ROWS = 10_000  # that are in memory as objects at a time
 
 
 class Pass(NamedTuple):
@@ -102,29 +105,27 @@ def resift(
 def _write(
     finished: Pass, rules: Sequence[StepRules], folder: Path, advance: Callable[[], None]
 ) -> dict[str, int]:
-    opened = finished.opened
-    images = list(_by_image(finished.ledger))
-    refused = len(images) - sum(len(part.images) for part in opened.parts)
-    if refused < 0 or any(rows[0].source != IMAGE for rows in images[:refused]):
+    opened, images = finished.opened, _by_image(finished.ledger)
+    count = _count_images(finished.ledger)
+    readable = sum(len(part.images) for part in opened.parts)
+    refused = list(itertools.islice(images, max(count - readable, 0)))
+    if count < readable or any(rows[0].source != IMAGE for rows in refused):
         raise DataError(
-            f"{finished.path} is about {len(images)} images, and the datasets that the pass read have "
-            f"{len(images) - refused}: they have changed since"
+            f"{finished.path} is about {count} images, and the datasets that the pass read have "
+            f"{readable}: they have changed since"
         )
     columns = schema(score_names(finished.ledger.schema), rules)
-    tables = [to_table([row for rows in images[:refused] for row in rows], columns)]
-    written, start = 0, refused
+    tables = [to_table([row for rows in refused for row in rows], columns)]
+    written = 0
     for part in opened.parts:
-        own = images[start : start + len(part.images)]
+        own = list(itertools.islice(images, len(part.images)))
         samples, rows = _redone(finished, part, own, rules)
-        written += write_shard(
-            shard_path(folder / "dataset", part.number, opened.output), samples, opened.output
-        )
+        path = shard_path(folder / "dataset", part.number, opened.output)
+        written += write_shard(path, samples, opened.output)
         tables.append(to_table(rows, columns))
-        start += len(part.images)
         advance()
-    return close_accounts(
-        folder, pa.concat_tables(tables), written, len(images), weighted=bool(opened.weights)
-    )
+    whole = pa.concat_tables(tables)
+    return close_accounts(folder, whole, written, count, weighted=bool(opened.weights))
 
 
 def _redone(
@@ -171,13 +172,22 @@ def _by_image(ledger: pa.Table) -> Iterator[list[LedgerRow]]:
     """The ledger's rows, image by image, in their order."""
     scores = score_names(ledger.schema)
     together: list[LedgerRow] = []
-    for batch in ledger.to_batches():
+    for batch in ledger.to_batches(max_chunksize=_ROWS):
         for plain in batch.to_pylist():
             given = {name: value for name in scores if (value := plain.pop(name)) is not None}
             row = LedgerRow(**plain, scores=given)
-            if together and (row.source == IMAGE or row.key != together[0].key):
+            if together and (row.key != together[0].key or IMAGE in (row.source, together[0].source)):
                 yield together
                 together = []
             together.append(row)
     if together:
         yield together
+
+
+def _count_images(ledger: pa.Table) -> int:
+    """How many images ``_by_image`` gives: those of neighbours with one key are texts of one image."""
+    if not len(ledger):
+        return 0
+    keys, failed = ledger["key"], pc.equal(ledger["source"], IMAGE)
+    apart = pc.or_(pc.not_equal(keys[1:], keys[:-1]), pc.or_(failed[1:], failed[:-1]))
+    return 1 + int(pc.sum(apart).as_py() or 0)

@@ -72,7 +72,8 @@ def shown_rows(calibration: Calibration) -> list[Any]:
 def _write_picture(calibration: Calibration, path: Path) -> None:
     figure, drawn = charts.new_charts(2 if calibration.bins else 1, 420, 300)
     _draw_thresholds(drawn[0], calibration)
-    drawn[0].legend(frameon=False, labelcolor=charts.INK, fontsize=10)
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(LINES)}
+    drawn[0].legend(frameon=False, labelcolor=charts.INK, fontsize=10, **above)
     if calibration.bins:
         _draw_reliability(drawn[1], calibration)
     charts.write_png(figure, path)
