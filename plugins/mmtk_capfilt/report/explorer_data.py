@@ -90,8 +90,10 @@ def score_edges(low: float, high: float, *, probability: bool) -> list[float]:
     """Return the edges of about twenty equal bins that cover ``low`` to ``high``, at round numbers."""
     if probability:
         low, high = 0.0, 1.0
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    size = max(abs(low), abs(high))
+    if high - low < max(1e-3 * size, 1e-12):  # as good as one value: no edges lie between at six digits
+        margin = size / 2 if size > 1e-12 else 0.5
+        low, high = low - margin, high + margin
     raw = (high - low) / BINS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * (1 - 1e-9))

@@ -18,6 +18,9 @@ from PIL import Image
 from mmtk.api import AtLeast, DataError, Quarantined, RawSample
 
 THRESHOLD = 0.5
+TRUTH = pa.schema(
+    [("key", pa.string()), ("clean", pa.bool_()), ("noise_kind", pa.string()), ("label", pa.string())]
+)
 
 
 def picture(color: str = "red", size: tuple[int, int] = (32, 32), format_: str = "PNG") -> bytes:
@@ -53,6 +56,17 @@ def pair(key: str, web: float, synthetic: float) -> list[LedgerRow]:
         text_row(key, "web", f"web text of {key}", web),
         text_row(key, "synthetic", f"synthetic text of {key}", synthetic),
     ]
+
+
+def write_truth(folder: Path, noise: dict[str, str | None]) -> Path:
+    """A file of known labels: noise by key, None for a right text."""
+    rows = [
+        {"key": key, "clean": kind is None, "noise_kind": kind, "label": f"right text of {key}"}
+        for key, kind in noise.items()
+    ]
+    path = folder / "truth.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=TRUTH), path)
+    return path
 
 
 def failed_row(key: str, reason: str = "unreadable image: 12 bytes") -> LedgerRow:

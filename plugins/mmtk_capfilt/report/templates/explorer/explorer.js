@@ -45,7 +45,7 @@ function startExplorer(root) {
       charts.update(view);
       cards.update(view, found, images);
       const texts = found.reduce((sum, hit) => sum + hit, 0);
-      status.textContent = `${counted(texts, "text")} of ${count(store.size)}, on ${counted(images.length, "picture")} of ${count(store.textsOf.length)}`;
+      status.textContent = `${count(texts)} of ${counted(store.size, "text")}, on ${count(images.length)} of ${counted(store.textsOf.length, "picture")}`;
     }
     const image = view.image ? store.places.get(view.image) : undefined;
     if (image !== undefined) dialog.show(image, images);

@@ -31,7 +31,7 @@ class Pictures {
     const [address] = await this.of(image);
     if (tile.image !== image) return;
     tile.classList.toggle("no-picture", !address);
-    tile.replaceChildren(address ? make("img", { src: address, alt: description, loading: "lazy" })
+    tile.replaceChildren(address ? make("img", { src: address, alt: description })
       : make("span", {}, "no picture to show"));
   }
 }
