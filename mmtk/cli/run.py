@@ -26,7 +26,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.nproc > 1:
         from mmtk.distributed.launch import launch
 
-        return launch(arguments.nproc, ["run", str(arguments.recipe), *arguments.overrides])
+        profiles = [f"--profile={name}" for name in arguments.profiles]
+        return launch(arguments.nproc, ["run", str(arguments.recipe), *profiles, *arguments.overrides])
     from mmtk.cli.console import output_console
     from mmtk.stages.runner import run_recipe
 
