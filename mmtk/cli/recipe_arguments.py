@@ -20,6 +20,14 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="key=value",
         help="keys of the recipe that this run sets otherwise, e.g. stages.pretrain.epochs=2",
     )
+    parser.add_argument(
+        "--profile",
+        action="append",
+        default=[],
+        dest="profiles",
+        metavar="NAME",
+        help="one of the recipe's profiles to lay over it; may be given several times",
+    )
 
 
 def checked_recipe(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Registry]:
@@ -33,5 +41,5 @@ def checked_recipe(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Regist
     from mmtk.recipe import check_recipe, load_recipe
 
     registry = load_plugins().registry
-    document = load_recipe(arguments.recipe, arguments.overrides)
+    document = load_recipe(arguments.recipe, arguments.overrides, arguments.profiles)
     return check_recipe(document, registry), registry

@@ -27,7 +27,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.nproc > 1:
         from mmtk.distributed.launch import launch
 
-        code, unsaid = launch(arguments.nproc, ["run", str(arguments.recipe), *arguments.overrides])
+        profiles = [f"--profile={name}" for name in arguments.profiles]
+        command = ["run", str(arguments.recipe), *profiles, *arguments.overrides]
+        code, unsaid = launch(arguments.nproc, command)
         if unsaid:
             note(unsaid)
         return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mmtk.config import Input
 from mmtk.errors import RecipeError
 from mmtk.recipe.marks import Marked, Place, mark
 from mmtk.recipe.nodes import NodeChecker
-from mmtk.recipe.overrides import read_value
+from mmtk.recipe.overrides import argument_place, read_value
 from mmtk.recipe.problems import Problem, recipe_error
 from mmtk.recipe.references import Reference, map_leaves
 from mmtk.recipe.site import Site
@@ -139,7 +139,9 @@ def from_options(kind: str, use: str, options: Mapping[str, str], registry: Regi
     problems: list[Problem] = []
     given: dict[str, Marked] = {"use": mark(use, Place("command line"))}
     for key, text in options.items():
-        given[key] = read_value(text, Place(f"command line: {key}={text}"), problems)
+        place = argument_place(f"{key}={text}")
+        value = read_value(text, replace(place, column=len(key) + 2), problems)
+        given[key] = replace(value, key_place=place)
     place = Place("command line")
     node = NodeChecker(registry, _any_output).component(Marked(given, place, place), kind, Site("", problems))
     if not isinstance(node, ComponentNode):

@@ -17,6 +17,7 @@ from mmtk.recipe.problems import Problem, recipe_error
 from mmtk.recipe.references import Reference, leaves
 from mmtk.recipe.schema import component_schema, dataclass_keys
 from mmtk.recipe.site import Invalid, Site
+from mmtk.recipe.variables import VARIABLE
 from mmtk.registry import Registry, nearest
 from mmtk.stages.context import Output
 from mmtk.stages.graph import execution_order
@@ -69,10 +70,15 @@ class Settings:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     run_dir: Path | None = None
     """The run's folder; ``runs/NAME`` if it is left out."""
+    environment: tuple[str, ...] = ()
+    """Environment variables that the recipe may read as ``${env:NAME}``."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.name and not re.fullmatch(r"[\w.-]*\w", self.name):
             yield "name", f"'{self.name}' can't name a folder; use letters, digits, '_', '-' and '.'"
+        for index, name in enumerate(self.environment):
+            if not VARIABLE.fullmatch(name):
+                yield f"environment.{index}", f"'{name}' can't be the name of an environment variable"
         if not DEVICE.fullmatch(self.device):
             yield "device", f"expected auto, cpu, cuda or cuda:N, not '{self.device}'"
 
@@ -110,7 +116,7 @@ class _RecipeCheck:
             Site("definitions", self.problems).fault(definitions.place, "expected a mapping")
         own = {key: value for key, value in root.value.items() if key not in ("definitions", "stages")}
         known = dataclass_keys(Settings)
-        spellings = [*known, "extends", "definitions", "stages"]
+        spellings = [*known, "extends", "profiles", "definitions", "stages"]
         for key in [key for key in own if key not in known]:
             near = nearest(key, spellings)
             hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(spellings)}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from mmtk.errors import RecipeError
 from mmtk.recipe.marks import Marked, at
+from mmtk.recipe.problems import UnreadableError
 
 MOST_VALUES = 100_000  # a large recipe has a few hundred
 LONG_TEXT = 1000  # characters that count as one value more
@@ -21,7 +21,7 @@ def refuse_growth(root: Marked) -> None:
     try:
         _Growth(root).size(())
     except RecursionError:
-        raise RecipeError(f"{root.place}: references follow each other too deeply") from None
+        raise UnreadableError(root.place, "references follow each other too deeply") from None
 
 
 class _Growth:
@@ -41,7 +41,7 @@ class _Growth:
         if isinstance(node.value, str):
             self.sizes[keys] += len(node.value) // LONG_TEXT
         if self.sizes[keys] > MOST_VALUES:
-            raise RecipeError(f"{node.place}: more than {MOST_VALUES:,} values, its references followed")
+            raise UnreadableError(node.place, f"more than {MOST_VALUES:,} values, its references followed")
         return self.sizes[keys]
 
 

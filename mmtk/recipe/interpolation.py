@@ -8,14 +8,17 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from omegaconf.grammar_parser import parse
 
-from mmtk.errors import RecipeError
 from mmtk.recipe.growth import MOST_VALUES, refuse_growth
 from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Patched, at, is_reference, mark, merge, plain
-from mmtk.recipe.problems import Problem, join
+from mmtk.recipe.problems import Problem, UnreadableError, join
+from mmtk.recipe.variables import HOW_TO_WRITE, fill_variables
 
 MISSING = "???"
 DEEPEST = 30
+CALL: Any = OmegaConfGrammarParser.InterpolationResolverContext
 
 
 def resolve(root: Marked, problems: list[Problem]) -> Marked:
@@ -24,6 +27,7 @@ def resolve(root: Marked, problems: list[Problem]) -> Marked:
     Raises RecipeError where references would make far more of a recipe than it can be.
     """
     root = _Patches(root, problems).apply(root, "")
+    root = fill_variables(root, problems)
     root = _check_syntax(root, "", problems)
     refuse_growth(root)
     config = OmegaConf.create(plain(root))
@@ -44,7 +48,7 @@ class _Patches:
         if isinstance(value, Patched):
             self.followed += 1
             if self.followed > MOST_VALUES:
-                raise RecipeError(f"{node.place}: more than {MOST_VALUES:,} changed references")
+                raise UnreadableError(node.place, f"more than {MOST_VALUES:,} changed references")
             base = self.target(value.reference, path, depth)
             if base.value is BROKEN:
                 return base
@@ -78,7 +82,7 @@ class _Patches:
 
 
 def _check_syntax(node: Marked, path: str, problems: list[Problem]) -> Marked:
-    """Break every text whose ``${`` OmegaConf can't read, so that the rest can be given to it."""
+    """Break every text whose ``${`` OmegaConf can't read or may not compute; it is given the others."""
     value = node.value
     if isinstance(value, Mapping):
         return replace(
@@ -90,13 +94,30 @@ def _check_syntax(node: Marked, path: str, problems: list[Problem]) -> Marked:
     if value == MISSING:
         problems.append(Problem(node.named_at, path, f"has no value yet; set it, e.g. with {path}=VALUE"))
         return replace(node, value=BROKEN)
-    if isinstance(value, str) and INTERPOLATION in value:
-        try:
-            OmegaConf.create({"text": value})
-        except OmegaConfBaseException as error:
-            problems.append(Problem(node.place, path, f"can't read the interpolation: {_first_line(error)}"))
-            return replace(node, value=BROKEN)
+    if isinstance(value, str) and INTERPOLATION in value and (fault := _fault_of(value)):
+        problems.append(Problem(node.place, path, fault))
+        return replace(node, value=BROKEN)
     return node
+
+
+def _fault_of(text: str) -> str | None:
+    """Say why a text with ``${`` can't be resolved: its syntax, or a function of OmegaConf's that it calls."""
+    try:
+        waiting = [parse(text)]
+    except OmegaConfBaseException as error:
+        return f"can't read the interpolation: {_first_line(error)}"
+    except RecursionError:
+        return "can't read the interpolation: nested too deeply"
+    while waiting:
+        tree = waiting.pop()
+        if isinstance(tree, CALL):
+            name = tree.resolverName().getText()
+            if name == "env":
+                return f"{tree.getText()}: write {HOW_TO_WRITE}"
+            hint = f"; environment variables are written {HOW_TO_WRITE}" if name == "oc.env" else ""
+            return f"{tree.getText()}: a recipe calls no functions, and '{name}' is one{hint}"
+        waiting.extend(getattr(tree, "children", None) or [])
+    return None
 
 
 class _Resolver:

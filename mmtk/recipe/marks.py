@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmtk.config import NodeDefault
@@ -13,11 +13,19 @@ INTERPOLATION = "${"
 
 @dataclass(frozen=True)
 class Place:
-    """Where something was written: a file with line and column from 1, or the command line."""
+    """Where something was written.
+
+    Attributes:
+        source: a file, or ``command line: `` with the argument.
+        line: from 1; 0 where the source has no lines.
+        column: from 1, in characters of ``text``.
+        text: the line itself, to be shown with a message; empty where there is none.
+    """
 
     source: str
     line: int = 0
     column: int = 0
+    text: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
@@ -124,29 +132,35 @@ def _use(marked: Marked) -> Any:
     return use.value if use else None
 
 
-def assign(node: Marked, keys: Sequence[str], value: Marked) -> Marked:
+def assign(node: Marked, keys: Sequence[str], value: Marked, places: Sequence[Place]) -> Marked:
     """Return ``node`` with what lies at ``keys`` replaced by ``value``; missing mappings on the way are made.
+
+    Args:
+        node: where the keys start.
+        keys: of mappings and, as decimals, of lists.
+        value: the new value; its ``key_place`` is where its key stands.
+        places: where each of the keys stands.
 
     Raises:
         LookupError: a list on the way has no such index; the message says so.
     """
     if not keys:
-        return replace(value, key_place=value.place)
+        return value
     key, rest = keys[0], keys[1:]
     if isinstance(node.value, list):
         if not key.isdecimal() or int(key) >= len(node.value):
             raise LookupError(f"'{key}' is no index of a list of {len(node.value)} (0 is the first)")
         items = list(node.value)
-        items[int(key)] = assign(items[int(key)], rest, value)
+        items[int(key)] = assign(items[int(key)], rest, value, places[1:])
         return replace(node, value=items)
     if is_reference(node):
         node = replace(node, value=Patched(node, {}))
     if isinstance(node.value, Patched):
-        changes = assign(Marked(node.value.changes, node.place), keys, value).value
+        changes = assign(Marked(node.value.changes, node.place), keys, value, places).value
         return replace(node, value=replace(node.value, changes=changes))
     mapping = dict(node.value) if isinstance(node.value, Mapping) else {}
-    inner = mapping.get(key, Marked({}, value.place, value.place))
-    mapping[key] = assign(inner, rest, value)
+    inner = mapping.get(key, Marked({}, places[0], places[0]))
+    mapping[key] = assign(inner, rest, value, places[1:])
     return replace(node, value=mapping)
 
 

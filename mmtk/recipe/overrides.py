@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
-from mmtk.errors import RecipeError
 from mmtk.recipe.marks import Marked, Place, assign, at
-from mmtk.recipe.problems import Problem
+from mmtk.recipe.problems import Problem, UnreadableError
 from mmtk.recipe.yaml_reader import read_yaml
 from mmtk.registry import nearest
 
+PART = re.compile(r"[^.\[\]]+")
 KEY = re.compile(r"[^\s.\[\]=]+(\.[^\s.\[\]=]+|\[\d+\])*")
 
 
@@ -20,26 +21,39 @@ def apply_overrides(recipe: Marked, overrides: Iterable[str], problems: list[Pro
     What is wrong with an override is added to ``problems``, at the place ``command line: key=value``.
     """
     for override in overrides:
-        place = Place(f"command line: {override}")
+        place = argument_place(override)
         key, equals, text = override.partition("=")
         if not equals or not KEY.fullmatch(key):
             problems.append(Problem(place, "", "expected key=value, e.g. stages.pretrain.epochs=2"))
             continue
-        keys = key.replace("[", ".").replace("]", "").split(".")
-        if fault := _unknown_part(recipe, keys):
-            problems.append(Problem(place, key, fault))
+        parts = list(PART.finditer(key))
+        keys = [part[0] for part in parts]
+        places = [replace(place, column=part.start() + 1) for part in parts]
+        if unknown := _unknown_part(recipe, keys):
+            depth, fault = unknown
+            problems.append(Problem(places[depth], key, fault))
             continue
         try:
-            recipe = assign(recipe, keys, read_value(text, place, problems))
+            value = read_value(text, replace(place, column=len(key) + 2), problems)
+            recipe = assign(recipe, keys, replace(value, key_place=places[-1]), places)
         except LookupError as error:
             problems.append(Problem(place, key, str(error)))
-        except RecipeError as error:
-            problems.append(Problem(place, key, str(error).removeprefix(f"{place}: ")))
+        except UnreadableError as error:
+            problems.append(replace(error.problem, path=key))
     return recipe
 
 
+def argument_place(argument: str, column: int = 1) -> Place:
+    """Return the place of a command line's argument, from its character ``column`` on."""
+    return Place(f"command line: {argument}", column=column, text=argument)
+
+
 def read_value(text: str, place: Place, problems: list[Problem]) -> Marked:
-    """Read a value as YAML; a word is taken as it was typed, with its blanks and number signs."""
+    """Read a value as YAML; a word is taken as it was typed, with its blanks and number signs.
+
+    Raises:
+        UnreadableError: it is no YAML.
+    """
     if not text.strip() or text.lstrip().startswith("#"):
         return Marked(text, place)
     value = read_yaml(text, place.source, problems, origin=place)
@@ -48,8 +62,8 @@ def read_value(text: str, place: Place, problems: list[Problem]) -> Marked:
     return value
 
 
-def _unknown_part(recipe: Marked, keys: list[str]) -> str | None:
-    """Say which stage or definition an override changes that isn't there.
+def _unknown_part(recipe: Marked, keys: list[str]) -> tuple[int, str] | None:
+    """Say which stage or definition an override changes that isn't there, and which of the keys names it.
 
     Everywhere else a component's config knows which keys there are, and the check finds a misspelt one.
     """
@@ -61,13 +75,13 @@ def _unknown_part(recipe: Marked, keys: list[str]) -> str | None:
     else:
         return None
     node = at(recipe, [section])
-    for key in known:
+    for depth, key in enumerate(known, 1):
         names = node.value if node and isinstance(node.value, dict) else None
         if names is None:
             return None
         if key not in names:
             near = nearest(key, names)
             hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(names) or 'none'}"
-            return f"the recipe has no '{key}' in its {section}; {hint}"
+            return depth, f"the recipe has no '{key}' in its {section}; {hint}"
         node = names[key]
     return None

@@ -31,7 +31,13 @@ def what_is_missing(path: Path) -> str | None:
     seen = "" if path.is_absolute() else f", seen from {Path.cwd()}"
     if glob.has_magic(BRACES.sub("*", str(path))):
         return f"no file fits the pattern {path}{seen}"
+    near = near_file(path)
+    hint = f"; did you mean {near}?" if near else ""
+    return f"there is no file or folder {path}{seen}{hint}"
+
+
+def near_file(path: Path) -> Path | None:
+    """Return what lies beside ``path`` with the nearest name, if there is any such."""
     parent = path.parent
     near = nearest(path.name, [one.name for one in parent.iterdir()]) if parent.is_dir() else None
-    hint = f"; did you mean {parent / near}?" if near else ""
-    return f"there is no file or folder {path}{seen}{hint}"
+    return parent / near if near else None

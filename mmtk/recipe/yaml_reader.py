@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from mmtk.errors import RecipeError
 from mmtk.recipe.growth import MOST_VALUES
 from mmtk.recipe.marks import BROKEN, Marked, Place
-from mmtk.recipe.problems import Problem, join
+from mmtk.recipe.problems import Problem, UnreadableError, join
 
 TAG = "tag:yaml.org,2002:"
+LINE_ENDS = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # as the parser counts lines
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,28 +39,45 @@ def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | N
         text: the document.
         source: what places name as its file.
         problems: faults that leave the rest readable (a key that stands twice) are added here.
-        origin: one place for everything in it; None takes lines and columns.
+        origin: where the text begins in an argument of the command line; None for a file with lines.
 
     Raises:
-        RecipeError: it is no YAML, or its aliases make far more of it than a recipe.
+        UnreadableError: it is no YAML, or its aliases make far more of it than a recipe.
     """
+    places = _Places(text, source, origin)
     try:
         node = yaml.compose(text, _Loader)
         large = node and _largest(node, {})
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = origin or (Place(source, mark.line + 1, mark.column + 1) if mark else Place(source))
-        raise RecipeError(f"{place}: not valid YAML: {error.problem or error.context}") from None
+        place = places.of(error.problem_mark or error.context_mark)
+        raise UnreadableError(place, f"not valid YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise RecipeError(f"{origin or source}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise UnreadableError(places.whole, f"not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
-        raise RecipeError(f"{origin or source}: not valid YAML: nested too deeply") from None
+        raise UnreadableError(places.whole, "not valid YAML: nested too deeply") from None
     if node is None:
-        return Marked(None, origin or Place(source))
-    reader = _Reader(source, origin, problems)
+        return Marked(None, places.whole)
     if large:
-        raise RecipeError(f"{reader.place(large)}: more than {MOST_VALUES:,} values, its aliases followed")
-    return reader.read(node, "", ())
+        message = f"more than {MOST_VALUES:,} values, its aliases followed"
+        raise UnreadableError(places.of(large.start_mark), message)
+    return _Reader(places, problems).read(node, "", ())
+
+
+class _Places:
+    """Where the marks of a text are: in a file, or behind ``origin`` in an argument."""
+
+    def __init__(self, text: str, source: str, origin: Place | None) -> None:
+        self.whole = origin or Place(source)
+        self._origin = origin
+        self._lines = LINE_ENDS.split(text.removeprefix("\ufeff"))
+
+    def of(self, mark: Any) -> Place:
+        if mark is None:
+            return self.whole
+        if self._origin is not None:
+            return replace(self._origin, column=self._origin.column + mark.index)
+        line = self._lines[mark.line] if mark.line < len(self._lines) else ""
+        return Place(self.whole.source, mark.line + 1, mark.column + 1, line)
 
 
 def _largest(node: Node, sizes: dict[int, int]) -> Node | None:
@@ -80,13 +98,12 @@ def _largest(node: Node, sizes: dict[int, int]) -> Node | None:
 
 
 class _Reader:
-    def __init__(self, source: str, origin: Place | None, problems: list[Problem]) -> None:
-        self.source = source
-        self.origin = origin
+    def __init__(self, places: _Places, problems: list[Problem]) -> None:
+        self.places = places
         self.problems = problems
 
     def place(self, node: Node) -> Place:
-        return self.origin or Place(self.source, node.start_mark.line + 1, node.start_mark.column + 1)
+        return self.places.of(node.start_mark)
 
     def fault(self, node: Node, path: str, message: str) -> Marked:
         self.problems.append(Problem(self.place(node), path, message))

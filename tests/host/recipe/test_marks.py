@@ -21,6 +21,10 @@ data = st.recursive(
 mappings = st.dictionaries(names, data, max_size=3)
 
 
+def put(node: Marked, keys: list[str], value: Marked) -> Marked:
+    return assign(node, keys, value, [value.place] * len(keys))
+
+
 def merged(base: Any, patch: Any) -> Any:
     return plain(merge(mark(base, HERE), mark(patch, THERE)))
 
@@ -98,7 +102,7 @@ def test_merging_is_associative_for_mappings(a: dict[str, Any], b: dict[str, Any
 def test_changing_a_reference() -> None:
     reference = mark({"model": "${definitions.model}"}, HERE)
     once = merge(reference, mark({"model": {"width": 3}}, THERE))
-    twice = assign(once, ["model", "depth"], Marked(2, THERE))
+    twice = put(once, ["model", "depth"], Marked(2, THERE))
     found = twice.value["model"].value
     assert isinstance(found, Patched)
     assert found.reference.value == "${definitions.model}"
@@ -118,7 +122,7 @@ def holds_lists(value: Any) -> bool:
 def test_what_is_assigned_is_found_there(value: Any, keys: list[str], new: Any) -> None:
     root = mark(value, HERE)
     assume(not holds_lists(value))
-    changed = assign(root, keys, Marked(new, THERE))
+    changed = put(root, keys, Marked(new, THERE))
     found = at(changed, keys)
     assert found is not None
     assert found.value == new
@@ -128,12 +132,12 @@ def test_what_is_assigned_is_found_there(value: Any, keys: list[str], new: Any) 
 
 def test_assigning_into_a_list() -> None:
     root = mark({"a": [{"b": 1}, {"b": 2}]}, HERE)
-    assert plain(assign(root, ["a", "1", "b"], Marked(3, THERE))) == {"a": [{"b": 1}, {"b": 3}]}
+    assert plain(put(root, ["a", "1", "b"], Marked(3, THERE))) == {"a": [{"b": 1}, {"b": 3}]}
     with pytest.raises(LookupError, match="'2' is no index of a list of 2"):
-        assign(root, ["a", "2", "b"], Marked(3, THERE))
+        put(root, ["a", "2", "b"], Marked(3, THERE))
     with pytest.raises(LookupError, match="'x' is no index"):
-        assign(root, ["a", "x"], Marked(3, THERE))
+        put(root, ["a", "x"], Marked(3, THERE))
 
 
 def test_assigning_below_null_makes_a_mapping() -> None:
-    assert plain(assign(mark({"a": None}, HERE), ["a", "use"], Marked("ema", THERE))) == {"a": {"use": "ema"}}
+    assert plain(put(mark({"a": None}, HERE), ["a", "use"], Marked("ema", THERE))) == {"a": {"use": "ema"}}

@@ -1,0 +1,86 @@
+"""``extends``: a recipe on top of others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from mmtk.errors import RecipeError
+from mmtk.recipe.marks import Marked, merge
+from mmtk.recipe.paths import near_file, what_is_missing
+from mmtk.recipe.problems import Problem, UnreadableError
+from mmtk.recipe.yaml_reader import read_yaml
+
+# They name one recipe and are not handed on to those extending it.
+OWN_KEYS = ("name", "description", "run_dir")
+
+
+def read_extended(path: Path, problems: list[Problem]) -> Marked:
+    """Read the recipe at ``path`` and lay it over those it extends, of which later ones win.
+
+    Raises:
+        RecipeError: a file is missing, can't be read, is no YAML, or extends itself.
+    """
+    return _Reading(problems).read(path, ())
+
+
+class _Reading:
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        self.done: dict[Path, Marked] = {}  # a file that several recipes extend is read once
+
+    def read(self, path: Path, above: tuple[Path, ...]) -> Marked:
+        if path not in self.done:
+            self.done[path] = self.laid_over_bases(path, above)
+        return self.done[path]
+
+    def laid_over_bases(self, path: Path, above: tuple[Path, ...]) -> Marked:
+        recipe = read_yaml(_text(path), str(path), self.problems)
+        if not isinstance(recipe.value, dict):
+            raise UnreadableError(
+                recipe.place, "a recipe is a mapping with the key 'stages', and this is none"
+            )
+        result = replace(recipe, value={})
+        for named in _named(recipe.value.get("extends")):
+            base = self.read(_base_path(named, (*above, path)), (*above, path))
+            handed_on = {key: value for key, value in base.value.items() if key not in OWN_KEYS}
+            result = merge(result, replace(base, value=handed_on))
+        own = {key: value for key, value in recipe.value.items() if key != "extends"}
+        return merge(result, replace(recipe, value=own))
+
+
+def _named(extends: Marked | None) -> Iterator[Marked]:
+    """Give each path that ``extends`` names."""
+    if extends is None:
+        return
+    items = extends.value if isinstance(extends.value, list) else [extends]
+    for item in items:
+        if not isinstance(item.value, str) or not item.value:
+            raise UnreadableError(item.place, "expected the path of a recipe, or a list of them", "extends")
+        yield item
+
+
+def _base_path(named: Marked, above: tuple[Path, ...]) -> Path:
+    path = Path(os.path.normpath(above[-1].parent / named.value))
+    if any(path.resolve() == one.resolve() for one in above):
+        chain = " -> ".join(str(one) for one in (*above, path))
+        raise UnreadableError(named.place, f"recipes extend each other in a circle: {chain}", "extends")
+    if not path.is_file():
+        fault = what_is_missing(path) or f"{path} is a folder, and no recipe"
+        raise UnreadableError(named.place, fault, "extends")
+    return path
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        near = near_file(path)
+        hint = f"; did you mean {near}?" if near else ""
+        raise RecipeError(f"{path}: there is no such recipe{hint}") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: no text file in UTF-8") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: can't be read: {error.strerror}") from None

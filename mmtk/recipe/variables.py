@@ -1,0 +1,99 @@
+"""``${env:NAME}``: environment variables, of which a recipe reads only those that it lists at its top."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Place
+from mmtk.recipe.overrides import read_value
+from mmtk.recipe.problems import Problem, UnreadableError, join
+from mmtk.registry import nearest
+
+HOW_TO_WRITE = "${env:NAME} or ${env:NAME,DEFAULT}, the default as it is"
+VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+CALL = re.compile(rf"(\\*)\$\{{\s*env\s*:\s*({VARIABLE.pattern})\s*(?:,\s*([^{{}}$]*?)\s*)?\}}", re.ASCII)
+ESCAPED = re.compile(r"(\\*)\$\{")
+
+
+def fill_variables(root: Marked, problems: list[Problem]) -> Marked:
+    """Put values in the place of every ``${env:NAME}`` whose name the recipe's ``environment`` lists.
+
+    A value that is all of a text is read as the command line's are, so that ``3`` is a number. What is not
+    allowed, and what is neither set nor has a default, becomes BROKEN.
+    """
+    return _Filling(_allowed(root), problems).fill(root, "")
+
+
+def _allowed(root: Marked) -> list[str]:
+    listed = root.value.get("environment")
+    items = listed.value if listed is not None and isinstance(listed.value, list) else []
+    return [item.value for item in items if isinstance(item.value, str)]
+
+
+class _Filling:
+    def __init__(self, allowed: list[str], problems: list[Problem]) -> None:
+        self.allowed = allowed
+        self.problems = problems
+
+    def fill(self, node: Marked, path: str) -> Marked:
+        value = node.value
+        if isinstance(value, Mapping):
+            return replace(node, value={key: self.fill(item, join(path, key)) for key, item in value.items()})
+        if isinstance(value, list):
+            return replace(node, value=[self.fill(item, join(path, i)) for i, item in enumerate(value)])
+        if not isinstance(value, str) or INTERPOLATION not in value:
+            return node
+        try:
+            return replace(node, value=self.text(value, node.place))
+        except LookupError as error:
+            self.problems.append(Problem(node.place, path, str(error.args[0])))
+            return replace(node, value=BROKEN)
+
+    def text(self, text: str, place: Place) -> Any:
+        """Return what a text stands for. Raises LookupError, which says why a variable has no value."""
+        whole = CALL.fullmatch(text)
+        if whole and not whole[1]:
+            value = _scalar(self.value(whole[2], whole[3]), place)
+            return _literal(value) if isinstance(value, str) else value
+        return CALL.sub(self.replaced, text)
+
+    def replaced(self, call: re.Match[str]) -> str:
+        slashes = len(call[1])
+        if slashes % 2:  # \${ is no call
+            return call[0]
+        return "\\" * (slashes // 2) + _literal(self.value(call[2], call[3]))
+
+    def value(self, name: str, default: str | None) -> str:
+        if name not in self.allowed:
+            near = nearest(name, self.allowed)
+            hint = f"did you mean '{near}'? To" if near else "to"
+            listed = ", ".join([*self.allowed, name])
+            raise LookupError(
+                f"the recipe may not read the environment variable '{name}'; {hint} allow it, write at the "
+                f"top of the recipe: environment: [{listed}]"
+            )
+        found = os.environ.get(name, default)
+        if found is None:
+            raise LookupError(
+                f"the environment variable '{name}' is not set; set it, or write a default: "
+                f"${{env:{name},VALUE}}"
+            )
+        return found
+
+
+def _literal(text: str) -> str:
+    """A text that stands for itself where it would otherwise refer to something."""
+    return ESCAPED.sub(lambda found: f"{found[1] * 2}\\${{", text)
+
+
+def _scalar(text: str, place: Place) -> Any:
+    """A number, a word, true, false or null; what would be a list or a mapping is a text."""
+    try:
+        value = read_value(text, place, []).value
+    except UnreadableError:
+        return text
+    return text if value is BROKEN or isinstance(value, Mapping | list) else value
