@@ -175,7 +175,7 @@ class CapfiltStep(Protocol):
 
     It may have these attributes:
 
-    * ``gives``: a tuple of the scores that it gives to every open text;
+    * ``gives``: a tuple of the scores that it gives to every open text; it may change no others;
     * ``needs``: a tuple of scores that steps before it must have given;
     * ``rules``: a tuple of ``AtLeast`` and ``Best``, by which texts are dropped after it;
     * ``fingerprint``: a string that tells the model it scores or writes with from others.
@@ -185,7 +185,8 @@ class CapfiltStep(Protocol):
 
     def __call__(self, images: Sequence[ImageCandidates]) -> Sequence[ImageCandidates]:
         """Return the same images in the same order, made by ``adding``, ``scored``, ``barring`` and
-        ``leaving_out``."""
+        ``leaving_out``. Added texts are ``web`` or ``synthetic``. The pass raises StageError when a step
+        returns anything else."""
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,7 @@ def test_weights_are_of_sources_and_datasets(tmp_path: Path) -> None:
         ),
         ({"human": {"2": None, "a-b": None, "a.b": None, "": None, "copy2": None, "a/b": None}}, 6),
         ({"weights": {"web": 2, "synthetic": 0, "coco": 1}}, ["weights.coco"]),
+        ({"weights": {"web": math.inf, "synthetic": math.nan}}, ["weights.web", "weights.synthetic"]),
         ({"human": {"coco": None}, "weights": {"coco": 1, "human": 3}}, ["weights.human"]),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -190,6 +191,9 @@ class MergeConfig:
                     f"human.{name}",
                     "ends keys: letters, digits and _, neither a number nor copyN",
                 )
+        for name, weight in self.weights.items():
+            if not math.isfinite(weight):
+                yield f"weights.{name}", f"must be a finite number, not {weight}"
         for name in self.weights.keys() - self.human.keys() - {"web", "synthetic"}:
             known = ", ".join(["web", "synthetic", *self.human])
             yield f"weights.{name}", f"there is no such source or human dataset; there are {known}"
