@@ -54,6 +54,17 @@ def descendants(pid: int) -> list[int]:
     return children + [one for child in children for one in descendants(child)]
 
 
+def work(run: LoggedRun, process: subprocess.Popen[str], images: int) -> None:
+    """Wait until so many more images are begun."""
+    wanted = len(run.begun()) + images
+    until(lambda: len(run.begun()) >= wanted, process)
+
+
+def end(pids: list[int]) -> None:
+    """Wait until none of the processes is there any more."""
+    until(lambda: not any(map(alive, pids)))
+
+
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*sys.modules]:
         if name == "ray" or name.startswith(("ray.", "mmtk_capfilt.executors.ray_pool")):
@@ -149,7 +160,7 @@ def undisturbed(folder: Path) -> dict[str, bytes]:
 def test_a_killed_worker_is_replaced(folder: Path, undisturbed: dict[str, bytes]) -> None:
     run = LoggedRun(folder, "worker", {"use": "ray", "workers": 2}, seconds=0.2)
     process = run.start()
-    until(lambda: len(run.begun()) > 5, process)
+    work(run, process, 6)
     victim = run.begun()[-1][0]
     below = descendants(process.pid)
     assert victim in below
@@ -157,7 +168,7 @@ def test_a_killed_worker_is_replaced(folder: Path, undisturbed: dict[str, bytes]
     assert "Traceback" not in run.finish(process)
     assert len({pid for pid, _ in run.begun()}) > 1
     assert run.result() == undisturbed
-    until(lambda: not any(map(alive, below)))
+    end(below)
 
 
 @pytest.mark.slow
@@ -167,13 +178,13 @@ def test_a_signal_ends_the_run_and_its_cluster(
 ) -> None:
     run = LoggedRun(folder, sent.name, {"use": "ray", "workers": 2}, seconds=0.5)
     process = run.start()
-    until(lambda: len(run.begun()) > 5, process)
+    work(run, process, 6)
     below = descendants(process.pid)
     os.killpg(process.pid, sent)  # as a terminal does
     printed = run.finish(process, code)
     assert "interrupted; the same command goes on from here" in printed
     assert "Traceback" not in printed
-    until(lambda: not any(map(alive, below)))
+    end(below)
     run.finish(run.start())
     assert run.result() == undisturbed
 
@@ -190,20 +201,27 @@ def test_twenty_kills_of_workers_and_of_the_run_leave_the_same_bytes(folder: Pat
     through.finish(through.start())
     run = LoggedRun(many, "killed", {"use": "ray", "workers": 2, "tries": 20}, seconds=0.3)
     process = run.start()
-    victims = ["run"] * 5 + ["worker"] * 15
+    victims = ["run"] * 4 + ["worker"] * 16
     chance.shuffle(victims)
+
+    def workers() -> list[int]:
+        """Those of the present run; an earlier one's may still be there for a moment."""
+        return sorted(
+            pid for pid in {pid for pid, _ in run.begun()} & {*descendants(process.pid)} if alive(pid)
+        )
+
     for victim in victims:
-        wanted = len(run.begun()) + chance.randint(1, 8)
-        until(lambda wanted=wanted: len(run.begun()) >= wanted, process)  # type: ignore[misc]
+        work(run, process, chance.randint(1, 8))
         time.sleep(chance.uniform(0, 0.5))
         if victim == "worker":
-            os.kill(chance.choice([*{pid for pid, _ in run.begun()} & {*descendants(process.pid)}]), 9)
+            until(lambda: bool(workers()), process)
+            os.kill(chance.choice(workers()), signal.SIGKILL)
             continue
         below = descendants(process.pid)
         process.kill()
         process.communicate()
         if chance.random() < 0.5:  # else the next run starts while the old workers may still be at it
-            until(lambda below=below: not any(map(alive, below)))  # type: ignore[misc]
+            end(below)
         process = run.start()
     assert "Traceback" not in run.finish(process)
     assert run.result() == through.result()
@@ -213,7 +231,7 @@ def test_twenty_kills_of_workers_and_of_the_run_leave_the_same_bytes(folder: Pat
 def test_a_run_uses_the_nodes_that_there_are(
     folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two nodes one goes down in the middle, and a third one comes."""
+    """Of two nodes one goes down in the middle, a third one comes, and the run is killed and goes on."""
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -231,6 +249,10 @@ def test_a_run_uses_the_nodes_that_there_are(
         until(lambda: len(at_work()) == 1, process)
         cluster.add_node(num_cpus=1)
         until(lambda: len(at_work()) == 2, process)
+        process.kill()
+        process.communicate()
+        until(lambda: not at_work())  # nobody works for a run that is dead
+        process = run.start()
         assert "Traceback" not in run.finish(process)
         assert run.result() == undisturbed
     finally:

@@ -47,7 +47,7 @@ class Ray:
         self._limits = ray_pool.Limits(tries, patience)
 
     def __call__(self, work: PartWork, parts: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        """Raises StageError when no worker comes up, one doesn't see the run's folder, or a part kills each."""
+        """Raises StageError when no worker comes up or sees the run's folder, or a part kills each one."""
         if work.device.startswith("cuda:"):
             raise StageError(
                 f"executor 'ray' gives each worker a GPU of its own: device can't be {work.device}, use cuda"

@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,12 +72,12 @@ class Crew:
     cpus: int
     gpus: float
 
-    def hire(self) -> tuple[Any, ray.ObjectRef]:
-        """Ask the cluster for a worker; return it and what is there when it has opened the work."""
+    def hire(self) -> tuple[Any, Future[None]]:
+        """Ask the cluster for a worker; return it and what is done when it has opened the work."""
         # Without restarts: who has died is replaced here, where it is known what each one was doing.
         kind = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0)(PartWorker)
         worker: Any = kind.remote()
-        return worker, worker.open.remote(self.work, self.sign, self.cpus)
+        return worker, worker.open.remote(self.work, self.sign, self.cpus).future()
 
     def wanted(self) -> int:
         """How many workers there should be now. The cluster may grow and shrink."""
@@ -119,7 +120,7 @@ class Pool:
         self._limits = limits
         self._waiting = deque(parts)
         self._idle: list[Any] = []
-        self._tasks: dict[ray.ObjectRef, _Task] = {}
+        self._tasks: dict[Future[Any], _Task] = {}
         self._deaths: Counter[int | None] = Counter()
         self._looked = -_SECONDS_PER_LOOK
         self._seen_worker = time.monotonic()
@@ -158,18 +159,19 @@ class Pool:
     def _assign(self) -> None:
         while self._waiting and self._idle:
             worker, part = self._idle.pop(), self._waiting.popleft()
-            self._tasks[worker.do.remote(part)] = _Task(worker, part)
+            self._tasks[worker.do.remote(part).future()] = _Task(worker, part)
 
     def _settle(self) -> Iterator[tuple[int, Any]]:
         """Take what has come about in the next seconds."""
         if not self._tasks:
             time.sleep(_SECONDS_PER_LOOK)
             return
-        done, _ = ray.wait([*self._tasks], timeout=_SECONDS_PER_LOOK)
+        # Not ray.wait, which makes a KeyboardInterrupt of what any signal's handler raises.
+        done, _ = wait(self._tasks, _SECONDS_PER_LOOK, FIRST_COMPLETED)
         for each in done:
             task = self._tasks.pop(each)
             try:
-                result = ray.get(each)
+                result = each.result()
             except RayTaskError as error:
                 ray.kill(task.worker)
                 raise error.cause from error
