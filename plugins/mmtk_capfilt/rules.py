@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from mmtk.api import HUMAN, SYNTHETIC, WEB, AtLeast, Rule
 from mmtk_capfilt.decisions import StepRules
@@ -28,8 +29,8 @@ def with_thresholds(
     A score without a threshold gets one behind all steps, as a step ``resift``.
 
     Args:
-        synthetic_threshold: for synthetic texts; None leaves them the one of their own that a step has for them,
-            and takes ``threshold`` where it has none.
+        synthetic_threshold: for synthetic texts; None leaves them the one that a step has for them alone, and
+            takes ``threshold`` where it has none.
     """
     if score not in thresholds_of(rules):
         return [*rules, StepRules("resift", source_rules(score, threshold, synthetic_threshold))]
@@ -39,10 +40,8 @@ def with_thresholds(
 def _replaced(
     rules: Sequence[Rule], score: str, threshold: float, synthetic_threshold: float | None
 ) -> tuple[Rule, ...]:
-    """Put the new thresholds in the place of the first one of the score, and nothing in that of further ones."""
-    old = [
-        rule for rule in rules if isinstance(rule, AtLeast) and _is_threshold(rule) and rule.score == score
-    ]
+    """Put the new thresholds in the place of the score's first one; further ones are gone."""
+    old = [rule for rule in rules if _is_threshold(rule) and rule.score == score]
     if not old:
         return tuple(rules)
     own = next((rule.threshold for rule in old if rule.source == SYNTHETIC), None)
@@ -51,5 +50,5 @@ def _replaced(
     return (*rules[:place], *new, *(rule for rule in rules[place:] if rule not in old))
 
 
-def _is_threshold(rule: Rule) -> bool:
+def _is_threshold(rule: Rule) -> TypeGuard[AtLeast]:
     return isinstance(rule, AtLeast) and rule.source != HUMAN

@@ -193,8 +193,8 @@ def test_rules_that_are_replaced() -> None:
         StepRules("two", (AtLeast("a", 0.5),)),
     ]
     apart = [StepRules("one", (AtLeast("a", 0.1, WEB), AtLeast("a", 0.9, SYNTHETIC)))]
-    for given, left in ((None, 0.9), (0.3, 0.3)):
-        (changed,) = with_thresholds(apart, "a", 0.5, given)
+    for synthetic, left in ((None, 0.9), (0.3, 0.3)):
+        (changed,) = with_thresholds(apart, "a", 0.5, synthetic)
         assert changed.rules == (AtLeast("a", 0.5, WEB), AtLeast("a", left, SYNTHETIC))
     assert with_thresholds(rules, "c", 0.5) == [*rules, StepRules("resift", (AtLeast("c", 0.5),))]
     books = StepRules("books", (AtLeast("a", 0.2, "human"),))
