@@ -44,8 +44,11 @@ def _replaced(
     old = [rule for rule in rules if _is_threshold(rule) and rule.score == score]
     if not old:
         return tuple(rules)
-    own = next((rule.threshold for rule in old if rule.source == SYNTHETIC), None)
-    new = source_rules(score, threshold, own if synthetic_threshold is None else synthetic_threshold)
+    if synthetic_threshold is None:
+        synthetic_threshold = next((rule.threshold for rule in old if rule.source == SYNTHETIC), None)
+    new = source_rules(score, threshold, synthetic_threshold)
+    if synthetic_threshold is None and all(rule.source == WEB for rule in old):
+        new = (AtLeast(score, threshold, WEB),)  # synthetic texts have passed without one
     place = rules.index(old[0])
     return (*rules[:place], *new, *(rule for rule in rules[place:] if rule not in old))
 

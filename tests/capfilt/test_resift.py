@@ -190,7 +190,7 @@ def test_rules_that_are_replaced() -> None:
     rules = [StepRules("one", (AtLeast("b", 0.9), AtLeast("a", 0.1), best, web)), StepRules("two", (web,))]
     assert with_thresholds(rules, "a", 0.5) == [
         StepRules("one", (AtLeast("b", 0.9), AtLeast("a", 0.5), best)),
-        StepRules("two", (AtLeast("a", 0.5),)),
+        StepRules("two", (AtLeast("a", 0.5, WEB),)),
     ]
     apart = [StepRules("one", (AtLeast("a", 0.1, WEB), AtLeast("a", 0.9, SYNTHETIC)))]
     for synthetic, left in ((None, 0.9), (0.3, 0.3)):
