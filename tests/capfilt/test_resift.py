@@ -21,7 +21,7 @@ from mmtk_capfilt.resift import chosen_score, read_pass, resift
 from mmtk_capfilt.rules import with_thresholds
 from rich.console import Console
 
-from mmtk.api import WEB, AtLeast, Best, DataError, StageError
+from mmtk.api import SYNTHETIC, WEB, AtLeast, Best, DataError, StageError
 from mmtk.cli import main
 from mmtk.data.shards import ShardWriter
 from mmtk.recipe import check_recipe, load_recipe
@@ -190,8 +190,12 @@ def test_rules_that_are_replaced() -> None:
     rules = [StepRules("one", (AtLeast("b", 0.9), AtLeast("a", 0.1), best, web)), StepRules("two", (web,))]
     assert with_thresholds(rules, "a", 0.5) == [
         StepRules("one", (AtLeast("b", 0.9), AtLeast("a", 0.5), best)),
-        StepRules("two", (AtLeast("a", 0.5),)),
+        StepRules("two", (AtLeast("a", 0.5, WEB),)),
     ]
+    apart = [StepRules("one", (AtLeast("a", 0.1, WEB), AtLeast("a", 0.9, SYNTHETIC)))]
+    for synthetic, left in ((None, 0.9), (0.3, 0.3)):
+        (changed,) = with_thresholds(apart, "a", 0.5, synthetic)
+        assert changed.rules == (AtLeast("a", 0.5, WEB), AtLeast("a", left, SYNTHETIC))
     assert with_thresholds(rules, "c", 0.5) == [*rules, StepRules("resift", (AtLeast("c", 0.5),))]
     books = StepRules("books", (AtLeast("a", 0.2, "human"),))
     assert with_thresholds([books], "a", 0.5)[0] == books
@@ -255,7 +259,10 @@ def refused(capsys: pytest.CaptureFixture[str], ledger: Path, *options: str) -> 
 
 @pytest.mark.usefixtures("command")
 def test_what_is_no_ledger_of_a_pass(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "nowhere.parquet" in refused(capsys, tmp_path / "nowhere.parquet")
+    said = refused(capsys, tmp_path / "nowhere.parquet")
+    assert "nowhere.parquet: there is no such file; expected a pass's ledger.parquet or its folder" in said
+    said = refused(capsys, done.parent)
+    assert f"there is no ledger.parquet in it; did you mean {done}?" in said
     (tmp_path / "text.parquet").write_text("no table")
     assert "text.parquet can't be read as a Parquet file" in refused(capsys, tmp_path / "text.parquet")
     pq.write_table(pa.table({"key": ["a"]}), tmp_path / "table.parquet")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 
 from mmtk.report import charts
 from mmtk.report.page import Making, render_page
 from mmtk.report.templating import render
-from mmtk_capfilt.calibration.figures import Calibration
+from mmtk_capfilt.calibration.figures import Calibration, ThresholdFigures
 
 ENDINGS = (".html", ".png")
 LINES = ("precision", "recall", "f1", "kept")
@@ -58,22 +57,20 @@ class CalibrationSection:
         )
 
 
-def shown_rows(calibration: Calibration) -> list[Any]:
-    """Every fifth threshold, and the proposed one."""
-    figures = calibration.proposal.figures
+def shown_rows(calibration: Calibration) -> list[ThresholdFigures]:
+    """Every fifth threshold up to one that keeps nothing, and the proposed one."""
+    proposed = calibration.proposal.figures
     rows = calibration.thresholds[::5]
-    return (
-        rows
-        if figures is None or figures in rows
-        else sorted([*rows, figures], key=lambda one: one.threshold)
-    )
+    last = next((place for place, one in enumerate(rows) if not one.kept), len(rows))
+    return [one for one in calibration.thresholds if one in rows[: last + 1] or one == proposed]
 
 
 def _write_picture(calibration: Calibration, path: Path) -> None:
     figure, drawn = charts.new_charts(2 if calibration.bins else 1, 420, 300)
     _draw_thresholds(drawn[0], calibration)
-    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(LINES)}
-    drawn[0].legend(frameon=False, labelcolor=charts.INK, fontsize=10, **above)
+    legend = drawn[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(LINES), frameon=False)
+    for text in legend.get_texts():
+        text.set_color(charts.INK)
     if calibration.bins:
         _draw_reliability(drawn[1], calibration)
     charts.write_png(figure, path)

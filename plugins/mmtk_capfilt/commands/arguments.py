@@ -6,10 +6,21 @@ import argparse
 import math
 from pathlib import Path
 
+from mmtk.api import DataError
+
+LEDGER = "ledger.parquet"
+
 
 def ledger_path(given: Path) -> Path:
-    """The ledger itself, or that of a pass's folder."""
-    return given / "ledger.parquet" if given.is_dir() else given
+    """The ledger itself, or that of a pass's folder. Raises DataError when there is none."""
+    path = given / LEDGER if given.is_dir() else given
+    if path.is_file():
+        return path
+    if not given.is_dir():
+        raise DataError(f"{given}: there is no such file; expected a pass's {LEDGER} or its folder")
+    inner = sorted(given.glob(f"*/{LEDGER}"))
+    hint = f"; did you mean {' or '.join(str(one.parent) for one in inner)}?" if inner else ""
+    raise DataError(f"{given}: there is no {LEDGER} in it{hint}")
 
 
 def number(text: str) -> float:

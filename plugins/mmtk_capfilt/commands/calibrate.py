@@ -117,8 +117,6 @@ def _of_ledger(arguments: argparse.Namespace) -> Judged:
     from mmtk_capfilt.calibration.labels import find_labels, judged_texts
 
     path = ledger_path(arguments.ledger)
-    if arguments.labels is None and not path.is_file():
-        raise DataError(f"{path}: there is no such file")
     labels = arguments.labels or find_labels(path, load_plugins().registry)
     judged = judged_texts(path, labels, arguments.score, arguments.source or "web")
     if arguments.labels is None:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--synthetic-threshold",
         type=number,
         metavar="X",
-        help="the same for synthetic texts; else --threshold",
+        help="the same for synthetic texts; else what the pass has for them alone, or --threshold",
     )
     parser.add_argument(
         "--score", metavar="NAME", help="the score; else the one that the pass has a threshold of"
