@@ -58,8 +58,9 @@ def picture_pages(
             del waiting[number]
             yield _page(number, [entries.pop(key) for key in chunks[number]])
     for number in waiting:
-        rest = [entries.pop(key, None) or shown(None, extras.get(key, ())) for key in chunks[number]]
-        yield _page(number, rest)
+        for key in waiting[number]:
+            entries[key] = shown(None, extras.get(key, ()))
+        yield _page(number, [entries.pop(key) for key in chunks[number]])
 
 
 def _page(number: int, pictures: Sequence[Shown]) -> tuple[str, bytes]:
