@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe's YAML file")
+    parser.add_argument(
+        "recipe",
+        type=Path,
+        metavar="RECIPE",
+        help="a recipe's YAML file, or the folder of a run, whose recipe is run again there",
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -37,9 +42,18 @@ def checked_recipe(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Regist
         RecipeError: with everything that is wrong in the recipe.
         PluginError: two plugins claim one component.
     """
+    from mmtk.errors import RecipeError
     from mmtk.plugins import load_plugins
     from mmtk.recipe import check_recipe, load_recipe
+    from mmtk.recipe.run_folder import recipe_of_run, started_elsewhere
 
     registry = load_plugins().registry
-    document = load_recipe(arguments.recipe, arguments.overrides, arguments.profiles)
-    return check_recipe(document, registry), registry
+    path, overrides = arguments.recipe, arguments.overrides
+    if not path.is_dir():
+        return check_recipe(load_recipe(path, overrides, arguments.profiles), registry), registry
+    recipe, same_folder = recipe_of_run(path)
+    document = load_recipe(recipe, [same_folder, *overrides], arguments.profiles)
+    try:
+        return check_recipe(document, registry), registry
+    except RecipeError as error:
+        raise RecipeError(f"{error}{started_elsewhere(path)}") from error

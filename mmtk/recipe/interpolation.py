@@ -101,7 +101,7 @@ def _check_syntax(node: Marked, path: str, problems: list[Problem]) -> Marked:
 
 
 def _fault_of(text: str) -> str | None:
-    """Say why a text with ``${`` can't be resolved: its syntax, or a function of OmegaConf's that it calls."""
+    """Say why a text with ``${`` can't be resolved: its syntax, or a function that it calls."""
     try:
         waiting = [parse(text)]
     except OmegaConfBaseException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from mmtk.config import NodeDefault
 
 INTERPOLATION = "${"
+REFERENCES = re.compile(r"(\\*)\$\{")
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ def is_reference(marked: Marked) -> bool:
         and text.endswith("}")
         and text.count(INTERPOLATION) == 1
     )
+
+
+def literal(text: str) -> str:
+    """Return the text that stands for ``text`` itself, where it would otherwise refer to something."""
+    return REFERENCES.sub(lambda found: f"{found[1] * 2}\\${{", text)
 
 
 def merge(base: Marked, patch: Marked) -> Marked:

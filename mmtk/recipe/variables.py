@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Place
+from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Place, literal
 from mmtk.recipe.overrides import read_value
 from mmtk.recipe.problems import Problem, UnreadableError, join
 from mmtk.registry import nearest
@@ -16,7 +16,6 @@ from mmtk.registry import nearest
 HOW_TO_WRITE = "${env:NAME} or ${env:NAME,DEFAULT}, the default as it is"
 VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 CALL = re.compile(rf"(\\*)\$\{{\s*env\s*:\s*({VARIABLE.pattern})\s*(?:,\s*([^{{}}$]*?)\s*)?\}}", re.ASCII)
-ESCAPED = re.compile(r"(\\*)\$\{")
 
 
 def fill_variables(root: Marked, problems: list[Problem]) -> Marked:
@@ -58,14 +57,14 @@ class _Filling:
         whole = CALL.fullmatch(text)
         if whole and not whole[1]:
             value = _scalar(self.value(whole[2], whole[3]), place)
-            return _literal(value) if isinstance(value, str) else value
+            return literal(value) if isinstance(value, str) else value
         return CALL.sub(self.replaced, text)
 
     def replaced(self, call: re.Match[str]) -> str:
         slashes = len(call[1])
         if slashes % 2:  # \${ is no call
             return call[0]
-        return "\\" * (slashes // 2) + _literal(self.value(call[2], call[3]))
+        return "\\" * (slashes // 2) + literal(self.value(call[2], call[3]))
 
     def value(self, name: str, default: str | None) -> str:
         if name not in self.allowed:
@@ -83,11 +82,6 @@ class _Filling:
                 f"${{env:{name},VALUE}}"
             )
         return found
-
-
-def _literal(text: str) -> str:
-    """A text that stands for itself where it would otherwise refer to something."""
-    return ESCAPED.sub(lambda found: f"{found[1] * 2}\\${{", text)
 
 
 def _scalar(text: str, place: Place) -> Any:

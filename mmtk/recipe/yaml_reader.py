@@ -30,6 +30,7 @@ for _tag, _pattern, _first in (
     ("merge", r"<<", ["<"]),
 ):
     _Loader.add_implicit_resolver(f"{TAG}{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
+IMPLICIT_RESOLVERS = _Loader.yaml_implicit_resolvers
 
 
 def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | None = None) -> Marked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 from mmtk.errors import StageError
@@ -41,7 +42,7 @@ def seed_everything(seed: int) -> None:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return the interpreter, the platform and the version of every installed distribution."""
+    """Return interpreter, platform, working folder and the version of every installed distribution."""
     from importlib.metadata import distributions
 
     packages = {dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]}
@@ -49,5 +50,6 @@ def describe_environment() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "implementation": platform.python_implementation(),
         "platform": platform.platform(),
+        "folder": str(Path.cwd()),
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
     }

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mmtk.disk import FULL_DISK, cause_and_room
 from mmtk.distributed.group import process_group
 from mmtk.distributed.ranks import Ranks
@@ -22,6 +20,8 @@ from mmtk.errors import MmtkError, StageError
 from mmtk.printable import printable_lines
 from mmtk.recipe.build import blueprint, to_plain
 from mmtk.recipe.fingerprint import file_identities, fingerprint, plugin_versions, without_keys
+from mmtk.recipe.run_folder import ENVIRONMENT, RESOLVED
+from mmtk.recipe.yaml_writer import write_yaml
 from mmtk.stages.context import StageContext
 from mmtk.stages.environment import describe_environment, resolve_device, seed_everything
 from mmtk.stages.graph import execution_order
@@ -141,7 +141,7 @@ class Run:
         )
 
     def describe(self) -> None:
-        """Write down what this run is: its recipe with every default filled in, and the packages here."""
+        """Write down what this run is: its recipe with every default filled in."""
         recipe: dict[str, Any] = {
             "name": self.checked.name,
             "seed": self.checked.seed,
@@ -149,9 +149,7 @@ class Run:
             "run_dir": str(self.checked.run_dir),
             "stages": {name: to_plain(stage.node) for name, stage in self.checked.stages.items()},
         }
-        text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=110)
-        write_text(self.folder / "recipe.resolved.yaml", text)
-        write_json(self.folder / "environment.json", describe_environment())
+        write_text(self.folder / RESOLVED, write_yaml(recipe))
 
     def stage(self, stage: CheckedStage) -> None:
         """Run one stage if it must run, and put its reports where the user looks for them."""
@@ -175,6 +173,8 @@ class Run:
     def execute(self, stage: CheckedStage, folder: Path, wanted: StageRecord) -> None:
         """Run the stage, keeping its record true whatever happens."""
         folder.mkdir(parents=True, exist_ok=True)
+        # Only now: a run that skips everything leaves word of the packages that made what is there.
+        write_json(self.folder / ENVIRONMENT, describe_environment())
         started = time.monotonic()
         write_record(folder, wanted)
         try:

@@ -1,0 +1,35 @@
+"""A run's folder in the place of a recipe: what it ran, to be run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mmtk.errors import RecipeError
+from mmtk.recipe.marks import literal
+
+RESOLVED = "recipe.resolved.yaml"
+ENVIRONMENT = "environment.json"
+
+
+def recipe_of_run(folder: Path) -> tuple[Path, str]:
+    """Return the recipe that a run wrote down, and the override that runs it in this same folder.
+
+    Raises:
+        RecipeError: it is no run's folder.
+    """
+    recipe = folder / RESOLVED
+    if not recipe.is_file():
+        raise RecipeError(
+            f"{folder}: a folder without {RESOLVED}, so no run's; give a recipe's YAML file or a run's folder"
+        )
+    return recipe, f"run_dir={json.dumps(literal(str(folder)), ensure_ascii=False)}"
+
+
+def started_elsewhere(folder: Path) -> str:
+    """Say from where the run was started, if that is not here: its paths are seen from there."""
+    try:
+        started = Path(json.loads((folder / ENVIRONMENT).read_text("utf-8"))["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return "" if started == Path.cwd() else f"\nthe run was started in {started}; go there to repeat it"
