@@ -221,5 +221,5 @@ class EvaluationDataConfig:
     """which pictures are quarantined"""
     max_quarantined: Annotated[float | None, Range(0, None)] = None
     """ends the stage at the first sample past it that can't be used: a number of samples or, below 1, a share
-    of those tried, once these are 100; `capfilt` looks after each part, and counts in a number what an
+    of those tried, once these are 100; `capfilt` looks after each part, and adds to a number what an
     interrupted run met"""
