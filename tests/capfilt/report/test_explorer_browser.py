@@ -15,7 +15,7 @@ from mmtk_capfilt.ledger import ITC, ITM, LedgerRow
 from mmtk_capfilt.report.explorer import MOST_ON_PAGE, ExplorerSection
 
 from mmtk.report.stage import ReportStage
-from tests.capfilt.report.browsing import chromium, opened
+from tests.capfilt.report.browsing import WAIT, chromium, opened
 from tests.capfilt.report.samples import (
     ListReader,
     ReaderPlan,
@@ -31,6 +31,8 @@ from tests.host.report.test_stage import context
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, from the extra 'dev'")
+expect = sync_api.expect
 ANCHOR = "explorer"
 RED = picture()
 HARM = "window.harmed = 1"
@@ -89,9 +91,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def check_status(page: Page, text: str) -> None:
-    from playwright.sync_api import expect
-
-    expect(page.locator("[data-part=status]")).to_have_text(text, timeout=60_000)
+    expect(page.locator("[data-part=status]")).to_have_text(text, timeout=WAIT)
 
 
 def cards(page: Page) -> list[str]:
@@ -179,7 +179,7 @@ def test_every_bar_has_as_many_texts_as_it_says(browser: Browser, address: str) 
         for bar in bars:
             number = (bar.get_attribute("aria-label") or "").partition(": ")[2].split()[0]
             bar.evaluate("bar => { location.hash = bar.getAttribute('href') }")
-            page.wait_for_function("bar => bar.getAttribute('aria-current')", arg=bar.element_handle())
+            expect(bar).to_have_attribute("aria-current", "true", timeout=WAIT)
             assert page.locator("[data-part=status]").inner_text().startswith(f"{number} of 62 ")
 
 
@@ -216,7 +216,7 @@ def test_the_dialog_by_keyboard(browser: Browser, address: str) -> None:
         assert dialog.locator("article").count() == 3
         page.keyboard.press("Escape")
         dialog.wait_for(state="hidden")
-        page.wait_for_function("document.activeElement.textContent === 'k00'")
+        expect(page.locator(".x-card a").first).to_be_focused(timeout=WAIT)
         assert "image=" not in page.url
 
 
