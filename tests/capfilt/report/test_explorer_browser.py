@@ -286,6 +286,23 @@ def test_thousands_of_pictures_come_from_files_beside(browser: Browser, tmp_path
         assert page.locator("head script[src]").count() == 0
 
 
+def test_two_explorers_on_a_page_are_on_their_own(browser: Browser, tmp_path: Path) -> None:
+    plans: list[Any] = []
+    for name, rows in (("one", pair("a", 0.1, 0.9)), ("two", [*pair("b", 0.2, 0.9), *pair("zoo", 0.9, 0.9)])):
+        (tmp_path / name).mkdir()
+        settings = {"truth": None, "extras": None, "limit": 10, "title": "Explorer", "images": []}
+        plans.append(Plan(ledger=write_ledger(tmp_path / name, rows), **settings))
+    ReportStage(sections=plans).run(context(tmp_path / "report"))
+    with opened(browser, (tmp_path / "report" / "report.html").as_uri()) as page:
+        one, two = (page.locator(f"#{anchor} .x-card .x-key") for anchor in ("explorer", "explorer-2"))
+        page.locator("#explorer-2").get_by_label("Search in texts and keys").fill("zoo")
+        expect(two).to_have_text(["zoo"], timeout=WAIT)
+        expect(one).to_have_text(["a"], timeout=WAIT)
+        page.locator("#explorer .x-bin").first.click()
+        expect(page.locator("#explorer .x-text:not(.unmatched)")).to_have_count(1, timeout=WAIT)
+        expect(two).to_have_text(["zoo"], timeout=WAIT)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_it_without_sideways_scrolling(browser: Browser, address: str, scheme: str) -> None:
     phone = {"width": 360, "height": 740}
