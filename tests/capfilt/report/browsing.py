@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WAIT = 60_000  # milliseconds, for machines that do much else
 DESKTOP = {"width": 1280, "height": 900}
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser without a window; the test is skipped where there is none."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, from the extra 'dev'")
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"needs a Chromium on PATH: one of {', '.join(NAMES)}")
-    with sync_api.sync_playwright() as playwright:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
         # The sandbox needs rights that containers lack; the pages are the tests' own.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:
@@ -37,7 +39,7 @@ def opened(browser: Browser, url: str, **settings: Any) -> Iterator[Page]:
     """A page in a context of its own. In the end, nothing must have failed or asked for anything outside."""
     context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | settings)
     page = context.new_page()
-    page.set_default_timeout(60_000)  # for machines that do much else
+    page.set_default_timeout(WAIT)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("console", lambda message: wrong.append(f"console: {message.text}"))

@@ -15,7 +15,7 @@ from mmtk_capfilt.ledger import ITC, ITM, LedgerRow
 from mmtk_capfilt.report.explorer import MOST_ON_PAGE, ExplorerSection
 
 from mmtk.report.stage import ReportStage
-from tests.capfilt.report.browsing import chromium, opened
+from tests.capfilt.report.browsing import WAIT, chromium, opened
 from tests.capfilt.report.samples import (
     ListReader,
     ReaderPlan,
@@ -31,6 +31,8 @@ from tests.host.report.test_stage import context
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, from the extra 'dev'")
+expect = sync_api.expect
 ANCHOR = "explorer"
 RED = picture()
 HARM = "window.harmed = 1"
@@ -89,9 +91,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def check_status(page: Page, text: str) -> None:
-    from playwright.sync_api import expect
-
-    expect(page.locator("[data-part=status]")).to_have_text(text, timeout=60_000)
+    expect(page.locator("[data-part=status]")).to_have_text(text, timeout=WAIT)
 
 
 def cards(page: Page) -> list[str]:
@@ -179,7 +179,7 @@ def test_every_bar_has_as_many_texts_as_it_says(browser: Browser, address: str) 
         for bar in bars:
             number = (bar.get_attribute("aria-label") or "").partition(": ")[2].split()[0]
             bar.evaluate("bar => { location.hash = bar.getAttribute('href') }")
-            page.wait_for_function("bar => bar.getAttribute('aria-current')", arg=bar.element_handle())
+            expect(bar).to_have_attribute("aria-current", "true", timeout=WAIT)
             assert page.locator("[data-part=status]").inner_text().startswith(f"{number} of 62 ")
 
 
@@ -216,7 +216,7 @@ def test_the_dialog_by_keyboard(browser: Browser, address: str) -> None:
         assert dialog.locator("article").count() == 3
         page.keyboard.press("Escape")
         dialog.wait_for(state="hidden")
-        page.wait_for_function("document.activeElement.textContent === 'k00'")
+        expect(page.locator(".x-card a").first).to_be_focused(timeout=WAIT)
         assert "image=" not in page.url
 
 
@@ -284,6 +284,23 @@ def test_thousands_of_pictures_come_from_files_beside(browser: Browser, tmp_path
         check_status(page, "1 of 2,010 texts, on 1 of 2,010 pictures")
         page.locator(".x-card img").wait_for()
         assert page.locator("head script[src]").count() == 0
+
+
+def test_two_explorers_on_a_page_are_on_their_own(browser: Browser, tmp_path: Path) -> None:
+    plans: list[Any] = []
+    for name, rows in (("one", pair("a", 0.1, 0.9)), ("two", [*pair("b", 0.2, 0.9), *pair("zoo", 0.9, 0.9)])):
+        (tmp_path / name).mkdir()
+        settings = {"truth": None, "extras": None, "limit": 10, "title": "Explorer", "images": []}
+        plans.append(Plan(ledger=write_ledger(tmp_path / name, rows), **settings))
+    ReportStage(sections=plans).run(context(tmp_path / "report"))
+    with opened(browser, (tmp_path / "report" / "report.html").as_uri()) as page:
+        one, two = (page.locator(f"#{anchor} .x-card .x-key") for anchor in ("explorer", "explorer-2"))
+        page.locator("#explorer-2").get_by_label("Search in texts and keys").fill("zoo")
+        expect(two).to_have_text(["zoo"], timeout=WAIT)
+        expect(one).to_have_text(["a"], timeout=WAIT)
+        page.locator("#explorer .x-bin").first.click()
+        expect(page.locator("#explorer .x-text:not(.unmatched)")).to_have_count(1, timeout=WAIT)
+        expect(two).to_have_text(["zoo"], timeout=WAIT)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -49,8 +49,8 @@ class ImageDialog {
     const extras = make("div", { class: "x-extras" });
     this.pictures.show(tile, image, `Picture ${store.images.key[image]}`);
     this.showExtras(extras, image);
-    this.body.replaceChildren(make("div", { class: "x-pictures" }, tile, extras, this.facts(image)),
-      make("div", { class: "x-candidates" }, ...store.textsOf[image].map((text) => this.candidate(text))));
+    this.body.replaceChildren(make("div", { class: "x-pictures" }, tile, this.facts(image)),
+      make("div", { class: "x-candidates" }, ...store.textsOf[image].map((text) => this.candidate(text))), extras);
     if (!this.element.open) this.element.showModal();
     this.element.scrollTop = 0;
     if (!this.element.contains(document.activeElement) || document.activeElement.disabled) this.title.focus();
