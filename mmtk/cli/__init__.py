@@ -19,6 +19,7 @@ from mmtk.cli import (
     list_plugins,
     match,
     run,
+    schema,
     search,
 )
 from mmtk.cli.results import note
@@ -38,6 +39,7 @@ COMMANDS = {
     "search": search,
     "import": import_command,
     "export": export_command,
+    "schema": schema,
     "list-plugins": list_plugins,
 }
 USER_ERROR = 2
