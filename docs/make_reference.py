@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
-import re
-import textwrap
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -20,13 +15,13 @@ from mmtk.config import Input, NodeDefault, Range, Slot
 from mmtk.kinds import KINDS
 from mmtk.plugins import PluginInfo, load_plugins
 from mmtk.recipe.check import Settings
+from mmtk.recipe.field_docs import field_docs, sentence
 from mmtk.recipe.schema import REQUIRED, Key, Schema, component_schema, dataclass_keys
 from mmtk.recipe.wording import is_mapping, is_sequence
 from mmtk.registry import Component, Registration
 
 TARGET = Path(__file__).with_name("reference.md")
 DISTRIBUTION = "mmtk"
-ATTRIBUTE = re.compile(r"^(\w+): (.*(?:\n {4,}.*)*)", re.MULTILINE)
 INTRODUCTION = """\
 # Reference
 
@@ -74,7 +69,7 @@ def _registration(plugin: PluginInfo, component: Component) -> Registration:
 
 def _settings(records: dict[str, type]) -> list[str]:
     keys = _keys_table(dataclass_keys(Settings), Settings, records)
-    text = "The keys of a recipe beside `extends`, `definitions` and `stages`.\n"
+    text = "The keys of a recipe beside `extends`, `profiles`, `definitions` and `stages`.\n"
     return ["## The recipe\n", text, keys]
 
 
@@ -93,13 +88,13 @@ def _component(registration: Registration, records: dict[str, type]) -> str:
 
 
 def _about(schema: Schema, component: Component) -> str:
-    return _sentence((schema.config and inspect.getdoc(schema.config)) or component.summary)
+    return sentence((schema.config and inspect.getdoc(schema.config)) or component.summary)
 
 
 def _record(config: type, records: dict[str, type]) -> str:
     about = (inspect.getdoc(config) or "").partition("\nAttributes:")[0]
     table = _keys_table(dataclass_keys(config), config, records)
-    return f"### {_title(config)}\n\n{_sentence(about)}\n\n{table}"
+    return f"### {_title(config)}\n\n{sentence(about)}\n\n{table}"
 
 
 def _title(config: type) -> str:
@@ -192,47 +187,6 @@ def _yaml(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value) if value != "" else '""'
-
-
-def field_docs(config: type) -> dict[str, str]:
-    """The sentence behind each field: the text below it, or its entry under ``Attributes:``."""
-    docs: dict[str, str] = {}
-    for one in reversed(config.__mro__):
-        if dataclasses.is_dataclass(one):
-            docs |= _texts_under_fields(one) | _attributes(one)
-    return {name: _sentence(text[:1].upper() + text[1:]) for name, text in docs.items()}
-
-
-def _texts_under_fields(config: type) -> dict[str, str]:
-    body = _classes(inspect.getmodule(config))[config.__name__].body
-    return {
-        field.target.id: text.value.value
-        for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-        and isinstance(text.value.value, str)
-    }
-
-
-@cache
-def _classes(module: types.ModuleType) -> dict[str, ast.ClassDef]:
-    tree = ast.parse(inspect.getsource(module))
-    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-
-
-def _attributes(config: type) -> dict[str, str]:
-    if "__doc__" not in vars(config) or "Attributes:\n" not in (config.__doc__ or ""):
-        return {}
-    listed = (inspect.getdoc(config) or "").partition("Attributes:\n")[2]
-    return dict(ATTRIBUTE.findall(textwrap.dedent(listed)))
-
-
-def _sentence(text: str) -> str:
-    """One line that ends with a full stop, code in single backticks."""
-    line = " ".join(text.split()).replace("``", "`").rstrip(".")
-    return f"{line}." if line else ""
 
 
 if __name__ == "__main__":

@@ -81,6 +81,11 @@ BUILT_IN = (
         "Write a run's model for another program: transformers, or the public BLIP code.",
     ),
     Command(
+        "schema",
+        "mmtk.cli.schema",
+        "Print the JSON Schema of recipes, for editors, from the installed plugins.",
+    ),
+    Command(
         "list-plugins",
         "mmtk.cli.list_plugins",
         "List the installed plugins, and the components and commands that each one offers.",
