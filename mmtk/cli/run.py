@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from mmtk.cli.recipe_arguments import add_recipe_arguments, checked_recipe
 from mmtk.cli.results import note
+from mmtk.printable import printable_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train in N processes on this machine, one to each GPU (as torchrun --nproc-per-node N)",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="run nothing; say which stages would run and, as far as can be known, what they would take",
+    )
+    parser.add_argument(
+        "--resolved",
+        action="store_true",
+        help="print the recipe with every default filled in, as YAML, and run nothing",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -24,6 +36,16 @@ def execute(arguments: argparse.Namespace) -> int:
 
     with before_meeting():
         recipe, registry = checked_recipe(arguments)
+    if arguments.resolved:
+        from mmtk.recipe.run_folder import resolved_text
+
+        sys.stdout.write(resolved_text(recipe))
+        return 0
+    if arguments.dry_run:
+        from mmtk.stages.dry_run import dry_run
+
+        dry_run(recipe, registry, lambda line: print(printable_lines(line)), arguments.nproc)
+        return 0
     if arguments.nproc > 1:
         from mmtk.distributed.launch import launch
 

@@ -15,6 +15,7 @@ from mmtk.distributed.spread import Spread, Workload, whole_tensors
 from mmtk.engine.checkpoint import LearnerNodes, TransformNodes, save_learner
 from mmtk.engine.compiling import compile_layers
 from mmtk.engine.configs import PrecisionConfig, TrainConfig
+from mmtk.engine.estimate import estimate_training
 from mmtk.engine.initialise import CheckpointWeights, take_over
 from mmtk.engine.learner import Learner
 from mmtk.engine.loop import Job, run_steps
@@ -30,7 +31,7 @@ from mmtk.engine.training_state import learner_tensors
 from mmtk.errors import StageError
 from mmtk.kinds import Logger, WeightSource
 from mmtk.report.wording import counted
-from mmtk.stages.context import StageContext
+from mmtk.stages.context import EstimateContext, StageContext
 from mmtk.types import ComponentNode, stable_hash
 
 BEST = "best"
@@ -84,6 +85,10 @@ class TrainStage:
             run_steps(job, start, loggers)
         _tell_timing(job)
         self._finish(job)
+
+    def estimate(self, context: EstimateContext) -> Iterator[str]:
+        """Tell what the training would take."""
+        return estimate_training(self._config, context)
 
     def _finish(self, job: Job) -> None:
         context = job.context

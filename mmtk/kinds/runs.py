@@ -57,6 +57,10 @@ class Stage(Protocol):
 
     In a run of several ranks only the first one runs it, unless the stage has an attribute ``every_rank``
     that is true; all ranks then run it at once, in one process group, and only the first may write outputs.
+
+    It may have two methods for ``mmtk run --dry-run``: ``estimate(context: EstimateContext)`` gives lines
+    that tell what the stage would take, and ``stand_in(folder)`` writes outputs there that are as large as
+    the real ones may become, so that stages behind it can be estimated. Neither takes long.
     """
 
     def run(self, context: StageContext) -> None:

@@ -6,10 +6,26 @@ import json
 from pathlib import Path
 
 from mmtk.errors import RecipeError
+from mmtk.recipe.build import to_plain
+from mmtk.recipe.check import CheckedRecipe
 from mmtk.recipe.marks import literal
+from mmtk.recipe.yaml_writer import write_yaml
 
 RESOLVED = "recipe.resolved.yaml"
 ENVIRONMENT = "environment.json"
+
+
+def resolved_text(checked: CheckedRecipe) -> str:
+    """Return a recipe with every default filled in, as a run writes it down: it is a recipe itself."""
+    return write_yaml(
+        {
+            "name": checked.name,
+            "seed": checked.seed,
+            "device": checked.device,
+            "run_dir": str(checked.run_dir),
+            "stages": {name: to_plain(stage.node) for name, stage in checked.stages.items()},
+        }
+    )
 
 
 def recipe_of_run(folder: Path) -> tuple[Path, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,3 +46,22 @@ class StageContext:
     device: str
     registry: Registry
     say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EstimateContext:
+    """What a stage knows of a run that is only told of.
+
+    Attributes:
+        folder: the stage's own folder, which may not be there. It may hold what an earlier try measured.
+        seed: the run's seed.
+        ranks: how many processes the run would have.
+        goes_on: whether what the folder holds is of the same settings, and the stage would go on from it.
+        pending: paths of the stage's inputs that are not there yet, each with its ``STAGE.OUTPUT``.
+    """
+
+    folder: Path
+    seed: int
+    ranks: int
+    goes_on: bool
+    pending: Mapping[Path, str]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from mmtk.errors import RecipeError
+
+if TYPE_CHECKING:
+    from mmtk.recipe import CheckedRecipe
 
 
 def execution_order(reads: Mapping[str, Iterable[str]]) -> list[str]:
@@ -31,6 +35,12 @@ def execution_order(reads: Mapping[str, Iterable[str]]) -> list[str]:
         order.append(ready)
         del waiting[ready]
     return order
+
+
+def recipe_order(checked: CheckedRecipe) -> list[str]:
+    """Return the stages of a recipe in the order in which they run."""
+    stages = checked.stages.items()
+    return execution_order({name: {source for source, _output in stage.inputs} for name, stage in stages})
 
 
 def _circle(waiting: Mapping[str, set[str]]) -> list[str]:

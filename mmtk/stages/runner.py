@@ -11,25 +11,25 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmtk.disk import FULL_DISK, cause_and_room
 from mmtk.distributed.group import process_group
 from mmtk.distributed.ranks import Ranks
 from mmtk.errors import MmtkError, StageError
 from mmtk.printable import printable_lines
-from mmtk.recipe.build import blueprint, to_plain
-from mmtk.recipe.fingerprint import file_identities, fingerprint, plugin_versions, without_keys
-from mmtk.recipe.run_folder import ENVIRONMENT, RESOLVED
-from mmtk.recipe.yaml_writer import write_yaml
+from mmtk.recipe.build import blueprint
+from mmtk.recipe.run_folder import ENVIRONMENT, RESOLVED, resolved_text
 from mmtk.stages.context import StageContext
 from mmtk.stages.environment import describe_environment, resolve_device, seed_everything
-from mmtk.stages.graph import execution_order
+from mmtk.stages.graph import recipe_order
 from mmtk.stages.interrupt import interruptible
 from mmtk.stages.lock import run_lock
 from mmtk.stages.plan import Action, decide, missing_outputs, move_aside
 from mmtk.stages.record import StageRecord, Status, write_json, write_record, write_text
 from mmtk.stages.reports import copy_report, report_names
+from mmtk.stages.wanted import WantedRecords
+from mmtk.stages.wording import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +68,7 @@ def _lead(run: Run) -> None:
 
 def _follow(checked: CheckedRecipe, registry: Registry, ranks: Ranks) -> None:
     """Do as another rank what rank 0 says: each stage's part, or nothing."""
-    for name in _order(checked):
+    for name in recipe_order(checked):
         if ranks.hear(f"{name}/for_all"):
             context = _context(checked, checked.stages[name], registry, ranks, lambda _text: None)
             try:
@@ -83,12 +83,6 @@ def _in_stage(name: str, error: MmtkError) -> StageError:
     named = StageError(f"stage '{name}': {error}")
     named.on_all_ranks = error.on_all_ranks
     return named
-
-
-def _order(checked: CheckedRecipe) -> list[str]:
-    return execution_order(
-        {name: {source for source, _output in stage.inputs} for name, stage in checked.stages.items()}
-    )
 
 
 def _build(checked: CheckedRecipe, stage: CheckedStage, registry: Registry) -> Stage:
@@ -122,8 +116,8 @@ class Run:
         self.console = console
         self.ranks = ranks
         self.folder = checked.run_dir.absolute()
-        self.order = _order(checked)
-        self.fingerprints: dict[str, str] = {}
+        self.order = recipe_order(checked)
+        self.wanted = WantedRecords(checked, registry)
         self.report_names = report_names(checked.stages)
         self.reports: list[Path] = []
         self.started = time.monotonic()
@@ -142,20 +136,12 @@ class Run:
 
     def describe(self) -> None:
         """Write down what this run is: its recipe with every default filled in."""
-        recipe: dict[str, Any] = {
-            "name": self.checked.name,
-            "seed": self.checked.seed,
-            "device": self.checked.device,
-            "run_dir": str(self.checked.run_dir),
-            "stages": {name: to_plain(stage.node) for name, stage in self.checked.stages.items()},
-        }
-        write_text(self.folder / RESOLVED, write_yaml(recipe))
+        write_text(self.folder / RESOLVED, resolved_text(self.checked))
 
     def stage(self, stage: CheckedStage) -> None:
         """Run one stage if it must run, and put its reports where the user looks for them."""
         folder = self.folder / stage.name
-        wanted = self.wanted_record(stage)
-        self.fingerprints[stage.name] = wanted.fingerprint
+        wanted = self.wanted.of(stage, now())
         decision = decide(folder, wanted, stage.outputs)
         for reason in decision.reasons:
             self.say(reason)
@@ -202,21 +188,6 @@ class Run:
         if missing := missing_outputs(folder, stage.outputs):
             raise StageError(f"ended without its declared output {', '.join(missing)}")
 
-    def wanted_record(self, stage: CheckedStage) -> StageRecord:
-        """Return the record of a try that starts now."""
-        config = self.registry.get("stage", stage.node.use).config()
-        node, plain = without_keys(stage.node, getattr(config, "SAME_RESULT", ()))
-        identity: dict[str, Any] = {
-            "node": plain,
-            "seed": self.checked.seed,
-            "inputs": {
-                source: self.fingerprints[source] for source in sorted({name for name, _ in stage.inputs})
-            },
-            "files": file_identities(node),
-            "plugins": plugin_versions(node, self.registry),
-        }
-        return StageRecord(Status.RUNNING, fingerprint(**identity), **identity, started=now())
-
     def finish(self) -> None:
         self.heading(f"{self.checked.name}: all stages done in {duration(time.monotonic() - self.started)}")
         for report in self.reports:
@@ -225,13 +196,3 @@ class Run:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def duration(seconds: float) -> str:
-    """Return e.g. ``3.2 s``, ``4 min 07 s`` or ``1 h 02 min``."""
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -49,6 +50,12 @@ class TrainWordpiece:
         path.write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
         left_out = "".join(f", {count} {what} left out" for what, count in sorted(skipped.items()) if count)
         context.say(f"{len(vocabulary)} tokens from {len(texts)} texts{left_out}")
+
+    def stand_in(self, folder: Path) -> None:
+        """Write a vocabulary of made-up tokens that is as large as it may become."""
+        made_up = (f"[unused{number}]" for number in range(self._vocab_size - len(SPECIAL)))
+        path = folder / TrainWordpieceConfig.OUTPUTS["vocabulary"].path
+        path.write_text("\n".join([*SPECIAL, *made_up]) + "\n", encoding="utf-8")
 
     def _texts(self, reader: Reader, skipped: Counter[str]) -> Iterator[str]:
         transform = self._transform.build()

@@ -18,7 +18,8 @@ from mmtk.recipe import check_recipe, load_recipe
 from mmtk.recipe.fingerprint import fingerprint
 from mmtk.stages.interrupt import Interrupted
 from mmtk.stages.record import read_record
-from mmtk.stages.runner import duration, run_recipe
+from mmtk.stages.runner import run_recipe
+from mmtk.stages.wording import duration, size
 
 RECIPE = """
 name: chain
@@ -292,3 +293,17 @@ def test_duration(seconds: float, text: str) -> None:
 def test_auto_takes_the_gpu() -> None:
     run("device=auto")
     assert json.loads(Path("runs/chain/draw/draws.json").read_text())["device"] == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "words"),
+    [
+        (512, "0.5 KiB"),
+        (2048, "2 KiB"),
+        (999 * 1024, "999 KiB"),
+        (1023 * 1024, "0.999 MiB"),
+        (5 * 2**31, "10 GiB"),
+    ],
+)
+def test_sizes(bytes_: int, words: str) -> None:
+    assert size(bytes_) == words
