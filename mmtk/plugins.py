@@ -12,6 +12,7 @@ from typing import Any
 import pluggy
 
 from mmtk import hookspecs
+from mmtk.api_version import RANGE, api_fault, stated_range
 from mmtk.commands import BUILT_IN, Command, command_fault, repeated
 from mmtk.hookspecs import PROJECT_NAME
 from mmtk.kinds import KINDS
@@ -107,7 +108,9 @@ def _register(manager: pluggy.PluginManager, point: EntryPoint) -> str | None:
     try:
         module = point.load()
     except (Exception, SystemExit) as error:
-        return f"can't be imported: {_first_line(error)}"
+        return api_fault(stated_range(point)) or f"can't be imported: {_first_line(error)}"
+    if fault := api_fault(getattr(module, RANGE, None)):
+        return fault
     try:
         manager.register(module, name=point.name)
     except (pluggy.PluginValidationError, ValueError) as error:

@@ -8,9 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmtk.api import Batch, Momentum, MomentumKeys, Similarities, StepState
-from mmtk.distributed.collectives import gather_own_first, gather_with_grad, own_first, row_counts
-from mmtk.engine.step_clock import section
+from mmtk.api import (
+    Batch,
+    Momentum,
+    MomentumKeys,
+    Similarities,
+    StepState,
+    gather_own_first,
+    gather_with_grad,
+    own_first,
+    row_counts,
+    section,
+)
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmtk.engine.step_clock import section
+from mmtk.api import section
 from mmtk_blip.attention import KeysValues
 from mmtk_blip.text_transformer import Side
 

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from mmtk.api import Batch
-from mmtk.distributed.collectives import gather, gather_own_first, gather_with_grad, own_first, row_counts
+from mmtk.api import Batch, gather, gather_own_first, gather_with_grad, own_first, row_counts
 from mmtk_blip.encodings import ImageEncoding, TextEncoding
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk.api import Quarantined, StageError
-from mmtk.data.quarantine import Quarantine
+from mmtk.api import Quarantine, Quarantined, StageError
 from mmtk_capfilt.decisions import DROPPED, FAILED, KEPT
 from mmtk_capfilt.ledger import IMAGE, SOURCES, funnel
 from mmtk_capfilt.parts import Part, write_json, write_table

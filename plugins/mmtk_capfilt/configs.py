@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from mmtk.api import Blueprint, CapfiltStep, Executor, Input, Output, Range, Slot, node
-from mmtk.data.configs import EvaluationDataConfig
+from mmtk.api import Blueprint, CapfiltStep, EvaluationDataConfig, Executor, Input, Output, Range, Slot, node
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmtk.api import HUMAN, SYNTHETIC, WEB, AtLeast, Best, DataError, Quarantined
-from mmtk.data.tables import read_columns
+from mmtk.api import HUMAN, SYNTHETIC, WEB, AtLeast, Best, DataError, Quarantined, read_columns
 from mmtk_capfilt.decisions import DROPPED, FAILED, KEPT, StepRules
 
 IMAGE = "image"  # the source of a row about an image that could not be used

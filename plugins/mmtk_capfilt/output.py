@@ -10,8 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from mmtk.api import DataError, RawSample, stable_hash
-from mmtk.data.shards import TarShard, check_sample
+from mmtk.api import DataError, RawSample, TarShard, check_sample, stable_hash
 from mmtk_capfilt.parts import unfinished, write_table
 
 Format = Literal["webdataset", "parquet"]

@@ -15,17 +15,17 @@ from mmtk.api import (
     WEB,
     Candidate,
     DataError,
+    EvaluationDataConfig,
     ImageCandidates,
     Quarantined,
     RawSample,
     Reader,
     SampleError,
+    decode_image,
+    ordered_map,
     seed_everything,
     stable_hash,
 )
-from mmtk.data.configs import EvaluationDataConfig
-from mmtk.data.images.decode import decode_image
-from mmtk.data.parallel import ordered_map
 from mmtk_capfilt.decisions import FAILED, KEPT, Decision, decide
 from mmtk_capfilt.ledger import LedgerRow, image_row
 from mmtk_capfilt.named_steps import Bookkeeping, NamedStep

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmtk.data.tables import read_table
+from mmtk.api import read_table
 
 _WRITTEN = b"mmtk.written"
 WEB_DATASET = ""  # the name of the pass's own dataset among those of the parts

@@ -12,9 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk.api import Candidate, DataError, RawSample, StageError
-from mmtk.registry import Registry, nearest
-from mmtk.stages.stored import stored_stage
+from mmtk.api import Candidate, DataError, RawSample, Registry, StageError, nearest, stored_stage
 from mmtk_capfilt.accounts import close_accounts
 from mmtk_capfilt.decisions import DROPPED, KEPT, StepRules, decide
 from mmtk_capfilt.ledger import IMAGE, LedgerRow, read_ledger, read_rules, schema, score_names, to_table

@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk.api import StageContext, StageError
-from mmtk.distributed.collectives import gather_objects, rank, world_size
+from mmtk.api import StageContext, StageError, gather_objects, rank, world_size
 from mmtk_capfilt.accounts import check_keys, close_accounts, summary
 from mmtk_capfilt.configs import CapfiltConfig
 from mmtk_capfilt.ledger import IMAGE, image_row, to_table

@@ -8,9 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from mmtk.api import Reader, StageError, SurveyingStep
-from mmtk.data.tables import read_table
-from mmtk.registry import Registry
+from mmtk.api import Reader, Registry, StageError, SurveyingStep, read_table
 from mmtk_capfilt.configs import CapfiltConfig
 from mmtk_capfilt.ledger import IMAGE, schema, to_table
 from mmtk_capfilt.named_steps import NamedStep, build_steps, datasets_of, weights_of

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mmtk.api import Output
-from mmtk.registry import nearest
+from mmtk.api import Output, nearest
 
 SPLITS = ("human_train", "web_train", "val", "test", "test_style", "test_novel")
 CATEGORIES = (

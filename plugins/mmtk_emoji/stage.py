@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmtk.api import RawSample, StageContext
-from mmtk.data.shards import ShardWriter
+from mmtk.api import RawSample, ShardWriter, StageContext
 from mmtk_emoji.configs import SPLITS
 
 DATA = Path(__file__).parent / "data"

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mmtk.api import CaptioningHead, Decoding, StageContext, StageError
-from mmtk.data.pipeline import EvaluationData
-from mmtk.engine.learner import Learner
-from mmtk.types import stable_hash
+from mmtk.api import CaptioningHead, Decoding, EvaluationData, Learner, StageContext, StageError, stable_hash
 from mmtk_eval.scores import bleu4, cider
 from mmtk_eval.wording import words
 

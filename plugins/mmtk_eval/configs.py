@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from mmtk.api import Blueprint, Decoding, Input, Metric, Output, Range, Slot
-from mmtk.data.configs import EvaluationDataConfig
+from mmtk.api import Blueprint, Decoding, EvaluationDataConfig, Input, Metric, Output, Range, Slot
 
 
 @dataclass(frozen=True, kw_only=True)

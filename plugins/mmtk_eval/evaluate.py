@@ -6,11 +6,15 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmtk.api import Blueprint, Metric, StageContext
-from mmtk.data.configs import EvaluationDataConfig
-from mmtk.data.pipeline import EvaluationData
-from mmtk.data.quarantine import Quarantine
-from mmtk.engine.checkpoint import load_learner
+from mmtk.api import (
+    Blueprint,
+    EvaluationData,
+    EvaluationDataConfig,
+    Metric,
+    Quarantine,
+    StageContext,
+    load_learner,
+)
 
 
 class EvaluateStage:

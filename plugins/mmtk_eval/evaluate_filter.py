@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from mmtk.api import StageContext, StageError
-from mmtk.data.tables import read_columns
+from mmtk.api import StageContext, StageError, read_columns
 from mmtk_eval.scores import roc_auc
 from mmtk_eval.wording import words
 

@@ -8,9 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmtk.api import ImageEncoding, MatchingHead, Model, StageContext, StageError
-from mmtk.data.pipeline import EvaluationData
-from mmtk.engine.learner import Learner
+from mmtk.api import EvaluationData, ImageEncoding, Learner, MatchingHead, Model, StageContext, StageError
 from mmtk_eval.scores import best_ranks, recall_at
 
 DEPTHS = (1, 5, 10)

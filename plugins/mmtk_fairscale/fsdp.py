@@ -13,10 +13,7 @@ from fairscale.nn.data_parallel import FullyShardedDataParallel
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from mmtk.api import StageError
-from mmtk.distributed.collectives import rank, world_size
-from mmtk.distributed.spread import Spread, Workload
-from mmtk.distributed.strategies import plain
+from mmtk.api import Spread, StageError, Workload, plain, rank, world_size
 
 _WRAPPERS = ("_fsdp_wrapped_module.", "_fpw_module.")
 

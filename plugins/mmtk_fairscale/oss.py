@@ -7,10 +7,7 @@ from typing import Any
 
 from fairscale.optim import OSS
 
-from mmtk.api import StageError
-from mmtk.distributed.collectives import rank, world_size
-from mmtk.distributed.spread import Spread, Workload
-from mmtk.distributed.strategies import DdpSpread, plain, replicated
+from mmtk.api import DdpSpread, Spread, StageError, Workload, plain, rank, replicated, world_size
 
 
 class FairscaleOss:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fairscale.nn.checkpoint import checkpoint_wrapper
 from torch import nn
 
-from mmtk.engine.recompute import last_layers
+from mmtk.api import last_layers
 
 
 class FairscaleCheckpointing:

@@ -8,10 +8,7 @@ from fairscale.nn.data_parallel import ShardedDataParallel
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from mmtk.api import StageError
-from mmtk.distributed.collectives import world_size
-from mmtk.distributed.spread import Spread, Workload
-from mmtk.distributed.strategies import plain
+from mmtk.api import Spread, StageError, Workload, plain, world_size
 from mmtk_fairscale.oss import OssSpread, sharded_optimizer
 
 

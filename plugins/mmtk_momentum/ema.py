@@ -9,8 +9,17 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from mmtk.api import Batch, ForwardContext, Model, MomentumKeys, StepState, TextEncoding
-from mmtk.distributed.collectives import gather, local_part, row_counts
+from mmtk.api import (
+    Batch,
+    ForwardContext,
+    Model,
+    MomentumKeys,
+    StepState,
+    TextEncoding,
+    gather,
+    local_part,
+    row_counts,
+)
 from mmtk_momentum.queue import FeatureQueue
 
 

@@ -225,3 +225,44 @@ def test_listing_imports_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+RANGED = """
+MMTK_API = {range!r}
+from mmtk.api import Component, hookimpl{also}
+
+@hookimpl
+def mmtk_components():
+    return [Component("head", "gleam", "json:dumps", None, "a head")]
+"""
+
+
+@pytest.mark.parametrize("range_", [">=1.0,<2", ">=1", "~=1.0", ""])
+def test_a_plugin_whose_range_holds_this_api_is_taken(workshop: Workshop, range_: str) -> None:
+    workshop.add("shiny", RANGED.format(range=range_, also=""))
+    assert workshop.info("shiny").error is None
+
+
+@pytest.mark.parametrize("also", ["", ", FromTheFuture"])
+@pytest.mark.parametrize("range_", [">=1.7,<2", "<1", ">=3"])
+def test_a_plugin_for_another_api_is_quarantined_and_says_so(
+    workshop: Workshop, range_: str, also: str
+) -> None:
+    """Also where its import fails for what that other version has."""
+    workshop.add("shiny", RANGED.format(range=range_, also=also))
+    assert workshop.info("shiny").error == f"needs mmtk.api {range_}, and this mmtk has 1.0"
+    assert workshop.load().registry.of_kind("head") == []
+
+
+def test_a_plugin_in_range_that_cannot_be_imported_says_why(workshop: Workshop) -> None:
+    workshop.add("shiny", RANGED.format(range=">=1.0,<2", also=", FromTheFuture"))
+    error = workshop.info("shiny").error
+    assert error is not None
+    assert error.startswith("can't be imported: ImportError: cannot import name 'FromTheFuture'")
+
+
+@pytest.mark.parametrize("range_", ["1.0", ">=1.0 and <2", 1, (1, 0)])
+def test_what_is_no_range_of_versions_is_told(workshop: Workshop, range_: object) -> None:
+    workshop.add("shiny", RANGED.format(range=range_, also=""))
+    expected = f'its MMTK_API {range_!r} is no range of versions such as ">=1.0,<2"'
+    assert workshop.info("shiny").error == expected

@@ -10,10 +10,7 @@ import torch
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-from mmtk.api import CheckpointError, ExportSource
-from mmtk.engine.folders import whole_folder
-from mmtk.engine.learner import Learner
-from mmtk.engine.weights import write_safetensors
+from mmtk.api import CheckpointError, ExportSource, Learner, whole_folder, write_safetensors
 from mmtk_blip.image_encoder import VIT_NORM_EPS, TimmViT
 from mmtk_blip.med import Med
 from mmtk_blip.text_transformer import TextTransformer

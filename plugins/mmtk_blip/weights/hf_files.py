@@ -9,9 +9,7 @@ from typing import Any
 
 from transformers import BlipConfig
 
-from mmtk.data.configs import CLIP_MEAN, CLIP_STD
-from mmtk.engine.learner import Learner
-from mmtk.types import Decoding
+from mmtk.api import CLIP_MEAN, CLIP_STD, Decoding, Learner
 from mmtk_blip.attention import LAYER_NORM_EPS
 from mmtk_blip.heads.vqa import ANSWER
 from mmtk_blip.losses import LabelSmoothing

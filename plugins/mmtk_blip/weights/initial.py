@@ -11,8 +11,7 @@ from huggingface_hub import logging
 from torch import Tensor
 from transformers.utils import cached_file
 
-from mmtk.api import CheckpointError, ForeignWeights
-from mmtk.engine.learner import Learner
+from mmtk.api import CheckpointError, ForeignWeights, Learner
 from mmtk_blip.image_encoder import TimmViT
 from mmtk_blip.text_transformer import DECODERS_OWN, TextTransformer
 from mmtk_blip.tokenizer import VOCABULARY_FILE, WordPiece, read_vocabulary

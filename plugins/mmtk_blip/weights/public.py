@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmtk.api import CheckpointError, ForeignWeights
-from mmtk.engine.learner import Learner
+from mmtk.api import CheckpointError, ForeignWeights, Learner
 from mmtk_blip.heads.itm import ItmHead
 from mmtk_blip.heads.lm import LmHead
 from mmtk_blip.heads.vqa import VqaHead

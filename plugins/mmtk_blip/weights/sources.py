@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmtk.api import CheckpointError, ForeignWeights
-from mmtk.engine.learner import Learner
+from mmtk.api import CheckpointError, ForeignWeights, Learner
 from mmtk_blip.med import Med
 from mmtk_blip.weights import hf
 from mmtk_blip.weights.public import Heads, weights_for

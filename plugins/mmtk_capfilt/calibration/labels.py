@@ -12,10 +12,7 @@ import pyarrow.compute as pc
 from mmtk_eval.api import words
 from pyarrow import csv
 
-from mmtk.api import SYNTHETIC, DataError
-from mmtk.data.tables import read_table
-from mmtk.registry import Registry, nearest
-from mmtk.stages.stored import outputs_of
+from mmtk.api import SYNTHETIC, DataError, Registry, nearest, outputs_of, read_table
 from mmtk_capfilt.calibration.figures import Judged
 from mmtk_capfilt.ledger import read_ledger, score_names
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from mmtk.report import charts
-from mmtk.report.page import Making, render_page
-from mmtk.report.templating import render
+from mmtk.api import Making, charts, render, render_page
 from mmtk_capfilt.calibration.figures import Calibration, ThresholdFigures
 
 ENDINGS = (".html", ".png")

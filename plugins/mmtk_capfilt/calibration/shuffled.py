@@ -10,10 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtk.api import DataError, MatchingHead, Reader
-from mmtk.data.images.decode import decode_image
-from mmtk.inference import InferenceModel
-from mmtk.inference.batching import BatchSize, in_batches
+from mmtk.api import BatchSize, DataError, InferenceModel, MatchingHead, Reader, decode_image, in_batches
 from mmtk_capfilt.calibration.figures import Judged
 from mmtk_capfilt.ledger import ITC, ITM
 

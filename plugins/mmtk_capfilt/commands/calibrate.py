@@ -7,11 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmtk.cli.console import output_console
-from mmtk.cli.model_arguments import add_model_arguments, count_from, load_model
-from mmtk.cli.results import note, progress
-from mmtk.errors import DataError
-from mmtk.printable import printable
+from mmtk.api import (
+    DataError,
+    add_model_arguments,
+    count_from,
+    load_model,
+    note,
+    output_console,
+    printable,
+    progress,
+)
 from mmtk_capfilt.commands.arguments import ledger_path, share
 
 if TYPE_CHECKING:
@@ -113,7 +118,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _of_ledger(arguments: argparse.Namespace) -> Judged:
-    from mmtk.plugins import load_plugins
+    from mmtk.api import load_plugins
     from mmtk_capfilt.calibration.labels import find_labels, judged_texts
 
     path = ledger_path(arguments.ledger)
@@ -125,8 +130,7 @@ def _of_ledger(arguments: argparse.Namespace) -> Judged:
 
 
 def _of_pairs(arguments: argparse.Namespace) -> Judged:
-    from mmtk.plugins import load_plugins
-    from mmtk.recipe.build import blueprint, from_options
+    from mmtk.api import blueprint, from_options, load_plugins
     from mmtk_capfilt.calibration.shuffled import SCORES, judged_pairs
 
     if arguments.score not in SCORES:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmtk.cli.results import note, progress
-from mmtk.printable import printable
+from mmtk.api import note, printable, progress
 from mmtk_capfilt.commands.arguments import ledger_path, number
 
 
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from mmtk.plugins import load_plugins
+    from mmtk.api import load_plugins
     from mmtk_capfilt.accounts import summary
     from mmtk_capfilt.resift import chosen_score, read_pass, resift
     from mmtk_capfilt.rules import with_thresholds

@@ -10,8 +10,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from mmtk.api import Blueprint, Reader
-from mmtk.report.templating import render
+from mmtk.api import Blueprint, Reader, render
 from mmtk_capfilt.ledger import IMAGE, read_ledger
 from mmtk_capfilt.report.explorer_data import choose_images, images_data, rows_of, scores_data, texts_data
 from mmtk_capfilt.report.explorer_pages import PER_PAGE, Extras, picture_pages, read_extras, shown

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk.report.wording import readable
+from mmtk.api import readable
 from mmtk_capfilt.ledger import ITC, ITM, WEB, score_names
 from mmtk_capfilt.report.explorer_truth import Label
 from mmtk_capfilt.report.scores import SOURCES, threshold_of

@@ -8,10 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.types
 
-from mmtk.api import DataError
-from mmtk.data.tables import read_columns
-from mmtk.report.embed import embedded_json
-from mmtk.report.wording import readable
+from mmtk.api import DataError, embedded_json, read_columns, readable
 from mmtk_capfilt.report.pictures import data_uri
 
 PER_PAGE = 50

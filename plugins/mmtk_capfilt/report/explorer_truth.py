@@ -10,8 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk.api import DataError
-from mmtk.data.tables import read_columns
+from mmtk.api import DataError, read_columns
 from mmtk_capfilt.decisions import DROPPED
 from mmtk_capfilt.ledger import WEB
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmtk.api import DataError
-from mmtk.report.jsonl import read_object
-from mmtk.report.templating import render
-from mmtk.report.wording import count, counted, share
+from mmtk.api import DataError, count, counted, read_object, render, share
 from mmtk_capfilt.decisions import DROPPED, FAILED, KEPT
 from mmtk_capfilt.ledger import HUMAN, SOURCES, SYNTHETIC, WEB
 

@@ -11,10 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk.api import Blueprint, Reader
-from mmtk.report.templating import render
-from mmtk.report.wording import count
-from mmtk.types import stable_hash
+from mmtk.api import Blueprint, Reader, count, render, stable_hash
 from mmtk_capfilt.decisions import KEPT
 from mmtk_capfilt.ledger import IMAGE, SYNTHETIC, WEB, read_ledger
 from mmtk_capfilt.report.pictures import data_uri, find_pictures

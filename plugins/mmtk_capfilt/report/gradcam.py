@@ -18,15 +18,15 @@ from mmtk.api import (
     DataError,
     ImageTransform,
     Reader,
+    Registry,
     TextMaps,
     TextTransform,
     WordMappingHead,
+    decode_image,
+    load_learner,
+    render,
+    stable_hash,
 )
-from mmtk.data.images.decode import decode_image
-from mmtk.engine.checkpoint import load_learner
-from mmtk.registry import Registry
-from mmtk.report.templating import render
-from mmtk.types import stable_hash
 from mmtk_capfilt.decisions import KEPT
 from mmtk_capfilt.ledger import ITM, SYNTHETIC, WEB, read_ledger
 from mmtk_capfilt.report.heat import heat_uri

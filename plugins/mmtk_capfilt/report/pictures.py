@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from PIL import Image
 
-from mmtk.api import DataError, Reader
-from mmtk.data.images.decode import decode_image
+from mmtk.api import DataError, Reader, decode_image
 
 LONGEST_EDGE = 320
 _SHOWN_AS_THEY_ARE = {"GIF", "JPEG", "PNG", "WEBP"}

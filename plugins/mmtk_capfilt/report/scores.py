@@ -11,9 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from mmtk.report import charts
-from mmtk.report.templating import render
-from mmtk.report.wording import count, counted, share
+from mmtk.api import charts, count, counted, render, share
 from mmtk_capfilt.ledger import ITM, SYNTHETIC, WEB, read_ledger
 
 BINS = 25

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmtk.api import AddingStep, Blueprint, CapfiltStep, ImageCandidates, StageError, SurveyingStep
-from mmtk.registry import Registry
+from mmtk.api import AddingStep, Blueprint, CapfiltStep, ImageCandidates, Registry, StageError, SurveyingStep
 
 
 class ByFold:

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import torch
 
-from mmtk.api import Blueprint, CaptioningHead, Decoding, ImageCandidates, ImageTransform, stable_hash
-from mmtk.registry import Registry
+from mmtk.api import (
+    Blueprint,
+    CaptioningHead,
+    Decoding,
+    ImageCandidates,
+    ImageTransform,
+    Registry,
+    stable_hash,
+)
 from mmtk_capfilt.steps.models import CheckpointStep, chunks
 
 

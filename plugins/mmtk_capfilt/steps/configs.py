@@ -9,8 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mmtk.api import Blueprint, CapfiltStep, Decoding, ImageTransform, Input, Range, Reader, Slot
-from mmtk.data.configs import DEFAULT_LIMITS, ImageLimits
+from mmtk.api import (
+    DEFAULT_LIMITS,
+    Blueprint,
+    CapfiltStep,
+    Decoding,
+    ImageLimits,
+    ImageTransform,
+    Input,
+    Range,
+    Reader,
+    Slot,
+)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from mmtk.api import Blueprint, ImageCandidates, Reader, StageError
-from mmtk.data.configs import ImageLimits
+from mmtk.api import Blueprint, ImageCandidates, ImageLimits, Reader, StageError
 from mmtk_capfilt.steps.fingerprints import Codes, digest, look
 from mmtk_capfilt.steps.surveys import look_through
 

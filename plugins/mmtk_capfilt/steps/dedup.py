@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from mmtk.api import WEB, Candidate, ImageCandidates, Reader
-from mmtk.data.configs import ImageLimits
+from mmtk.api import WEB, Candidate, ImageCandidates, ImageLimits, Reader
 from mmtk_capfilt.parts import WEB_DATASET
 from mmtk_capfilt.steps.fingerprints import Places, kept_for
 from mmtk_capfilt.steps.surveys import Overview, look_through, wording

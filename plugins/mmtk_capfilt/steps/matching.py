@@ -14,9 +14,9 @@ from mmtk.api import (
     ImageEncoding,
     ImageTransform,
     MatchingHead,
+    Registry,
     TextEncoding,
 )
-from mmtk.registry import Registry
 from mmtk_capfilt.ledger import ITC, ITM
 from mmtk_capfilt.rules import source_rules
 from mmtk_capfilt.steps.models import CheckpointStep, chunks

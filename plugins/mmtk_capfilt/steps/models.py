@@ -11,10 +11,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from mmtk.api import Blueprint, CheckpointError, ImageCandidates, ImageTransform
-from mmtk.engine.checkpoint import WEIGHTS, load_learner
-from mmtk.engine.learner import Learner
-from mmtk.registry import Registry
+from mmtk.api import (
+    WEIGHTS,
+    Blueprint,
+    CheckpointError,
+    ImageCandidates,
+    ImageTransform,
+    Learner,
+    Registry,
+    load_learner,
+)
 
 Item = TypeVar("Item")
 

@@ -11,10 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmtk.api import DataError, Reader, stable_hash
-from mmtk.data.configs import ImageLimits
-from mmtk.data.images.decode import decode_image
-from mmtk.data.parallel import ordered_map
+from mmtk.api import DataError, ImageLimits, Reader, decode_image, ordered_map, stable_hash
 from mmtk_capfilt.steps.fingerprints import Codes, Places, digest, look
 
 _BLOCK = 256  # images that a thread looks at in one go
