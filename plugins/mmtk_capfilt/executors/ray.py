@@ -74,7 +74,9 @@ def _connected(address: str | None) -> Iterator[None]:
             ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         what = "start a cluster" if address == "local" else f"join the cluster '{address}'"
-        raise StageError(f"executor 'ray' can't {what}: {error}") from error
+        # Ray says this in its log alone, and itself takes no token to an address that it is given.
+        hint = "; does it want a token (RAY_AUTH_MODE=token)?" if type(error) is ConnectionError else ""
+        raise StageError(f"executor 'ray' can't {what}: {error}{hint}") from error
     try:
         yield
     finally:
