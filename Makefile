@@ -1,10 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.installed-docs
 RESULTS_ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all check format gpu results ablation clean
+.PHONY: help venv demo test test-all check format docs gpu results ablation clean
 
 help:
 	@echo 'make demo      set up, run recipes/quickstart.yaml and say where its report is'
@@ -13,6 +14,7 @@ help:
 	@echo 'make gpu       the tests that need a CUDA device, then the benchmarks on it'
 	@echo 'make check     linter, formatter and type checker'
 	@echo 'make format    let the linter and the formatter rewrite the code'
+	@echo 'make docs      these pages as a site in build/docs; any warning is an error'
 	@echo 'make results   the table of the README: recipes/emoji.yaml over three seeds'
 	@echo 'make ablation  the tables of docs/ablation.md: recipes/capfilt_ablation.yaml over three seeds'
 	@echo 'make clean     remove .venv, caches and builds; runs/ is kept'
@@ -40,6 +42,16 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ''
+
+docs: $(DOCS_STAMP)
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_map.py
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo 'The site is in build/docs/index.html: open it in a browser.'
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
 
 gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu

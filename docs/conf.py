@@ -1,8 +1,8 @@
 """The pages of this folder as a site, by Sphinx: ``make docs``.
 
 The pages stay plain Markdown that reads well on a code host too. What a site needs besides is added here: the
-navigation, and what becomes of links that lead out of this folder. Files of the repository are copied into the
-site. Folders have no page in it, so a link to one becomes its name alone; a link to nothing is still an error.
+navigation, and what becomes of links that lead out of this folder. Files of the repository are copied into
+the site. Folders have no page in it, so of a link to one its words remain; a link to nothing is an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAVIGATION = {
     "How to": ["data", "capfilt", "capfilt_steps", "thresholds", "inference", "weights"],
     "How to train": ["training", "scaling", "resume"],
     "Reference": ["recipes", "reference"],
-    "Design": ["plugins", "architecture"],
+    "Design": ["plugins", "architecture", "modules"],
     "Measured": ["benchmarks", "ablation"],
 }
 NEW_PAGES = "How to"  # where a page goes that isn't named above

@@ -1,7 +1,7 @@
-"""The small data set of docs/tutorial.md, of emoji that mmtk ships: ``python docs/make_tutorial_data.py data``.
+"""The small dataset of docs/tutorial.md, of shipped emoji: ``python docs/make_tutorial_data.py data``.
 
-It is what a user's own folder might hold: web pairs as img2dataset leaves them (tar shards, and beside each a table
-and a file of counts), human pairs and test pairs as BLIP's JSON lists, and labels as one would make by hand.
+It is what a user's own folder might hold: web pairs as img2dataset leaves them (tar shards, and beside each
+a table and a file of counts), human pairs and test pairs as BLIP's JSON lists, and labels as if made by hand.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""From datasets to batches: readers, pictures, texts, mixtures, streams, and what is set aside."""

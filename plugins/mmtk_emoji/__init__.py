@@ -1,0 +1,1 @@
+"""The emoji set that mmtk ships, a dataset whose noise is known."""
