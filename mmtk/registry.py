@@ -142,12 +142,17 @@ class Registry:
         if near := nearest(name, spellings):
             return f"did you mean '{near}'?"
         if kinds := sorted(other for other in self._kinds if self._has(other, name)):
-            return f"there is a {kinds[0]} of this name, but a {kind} is needed here"
+            return f"there is {a_kind(kinds[0])} of this name, but {a_kind(kind)} is needed here"
         names = sorted({one.component.name for one in self.of_kind(kind)})
-        return f"there are: {', '.join(names)}" if names else f"no plugin offers a {kind}"
+        return f"there are: {', '.join(names)}" if names else f"no plugin offers {a_kind(kind)}"
 
     def _has(self, kind: str, name: str) -> bool:
         return any(name in (one.component.name, one.qualified_name) for one in self.of_kind(kind))
+
+
+def a_kind(kind: str) -> str:
+    """Return a kind with its article, for messages."""
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -125,7 +125,7 @@ class _RecipeCheck:
         return None if isinstance(settings, Invalid) else settings
 
     def stages(self) -> dict[str, CheckedStage]:
-        site = Site("stages", self.problems)
+        site = Site("", self.problems).within(dataclass_keys(Settings)).below("stages")
         root = self.document.root
         stages = root.value.get("stages")
         if stages is None:
@@ -143,11 +143,24 @@ class _RecipeCheck:
             self.outputs[name] = self.declared(marked)
         checked = {}
         for name, marked in stages.value.items():
+            if self.misnamed(name, marked, stages, site.below(name)):
+                continue
             node = self.checker.component(marked, "stage", site.below(name))
             if isinstance(node, ComponentNode):
                 checked[name] = CheckedStage(name, node, self.outputs[name] or {}, _reads(node))
         self.circles(checked, stages)
         return checked
+
+    def misnamed(self, name: str, marked: Marked, stages: Marked, site: Site) -> bool:
+        """Report a stage without ``use:`` as the misspelt name of another one, if it may be that."""
+        if not isinstance(marked.value, dict) or "use" in marked.value:
+            return False
+        near = nearest(name, [other for other in stages.value if other != name])
+        if near is None:
+            return False
+        hint = f"did you mean the stage '{near}'? A new one needs 'use: NAME'"
+        site.fault(marked.named_at, f"there is no stage '{name}' to change; {hint}")
+        return True
 
     def declared(self, marked: Marked) -> Mapping[str, Output] | None:
         """A stage's outputs; None when its component isn't known, which the check of the stage reports."""

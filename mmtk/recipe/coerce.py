@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -18,7 +19,10 @@ from mmtk.recipe.marks import BROKEN, Marked, plain
 from mmtk.recipe.schema import REQUIRED
 from mmtk.recipe.site import INVALID, Invalid, Site
 from mmtk.recipe.wording import alternatives, choices, expected, is_mapping, is_sequence, show
-from mmtk.registry import nearest
+from mmtk.registry import a_kind, nearest
+
+INTEGER = re.compile(r"[-+]?[0-9]+")
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,11 @@ def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: M
     if get_origin(base) in (typing.Union, types.UnionType):
         return _union(marked, base, site, parts, markers)
     if marked.value is None:
-        return (
-            None
-            if base is type(None)
-            else site.fault(marked.place, f"expected {_wanted(base, markers)}, not null")
-        )
+        if base is type(None):
+            return None
+        behind = marked.place.text[marked.place.column - 1 :].lstrip() if marked.place.text else "null"
+        empty = ", as an empty value is" if behind[:1] in ("", "#", ",", "}", "]") else ""
+        return site.fault(marked.place, f"expected {_wanted(base, markers)}, not null{empty}")
     if is_mapping(base):
         return _mapping(marked, base, site, parts, markers)
     if is_sequence(base):
@@ -91,10 +95,20 @@ def _unwrap(annotation: Any, markers: Markers) -> tuple[Any, Markers]:
     return annotation, markers
 
 
+def slot_kind(annotation: Any) -> str | None:
+    """Return the kind of the one component that a field takes; None for every other field."""
+    base, markers = _unwrap(annotation, Markers())
+    return None if markers.slot is None or is_mapping(base) or is_sequence(base) else markers.slot.kind
+
+
 def _wanted(base: Any, markers: Markers) -> str:
-    if markers.slot is not None and not is_mapping(base) and not is_sequence(base):
-        return f"a {markers.slot.kind} ({{use: NAME}})"
-    return expected(base)
+    if markers.slot is None:
+        return expected(base)
+    if is_mapping(base):
+        return f"a mapping of {markers.slot.kind} components (NAME: {{use: …}})"
+    if is_sequence(base):
+        return f"a list of {markers.slot.kind} components ([{{use: …}}])"
+    return f"{a_kind(markers.slot.kind)} ({{use: NAME}})"
 
 
 def _address(marked: Marked, site: Site) -> Any:
@@ -147,7 +161,7 @@ def _has_shape(value: Any, base: Any) -> bool:
 
 def _mapping(marked: Marked, base: Any, site: Site, parts: Parts, markers: Markers) -> Any:
     if not isinstance(marked.value, Mapping):
-        return site.fault(marked.place, f"expected {expected(base)}, not {show(marked.value)}")
+        return site.fault(marked.place, f"expected {_wanted(base, markers)}, not {show(marked.value)}")
     _key, inner = get_args(base) or (str, Any)
     items = {
         key: coerce(item, inner, site.below(key), parts, markers.item(key))
@@ -158,7 +172,7 @@ def _mapping(marked: Marked, base: Any, site: Site, parts: Parts, markers: Marke
 
 def _sequence(marked: Marked, base: Any, site: Site, parts: Parts, markers: Markers) -> Any:
     if not isinstance(marked.value, list):
-        return site.fault(marked.place, f"expected {expected(base)}, not {show(marked.value)}")
+        return _no_list(marked, base, site, parts, markers)
     arguments = get_args(base) or (Any, ...)
     if get_origin(base) is tuple and not (len(arguments) == 2 and arguments[1] is ...):
         if len(marked.value) != len(arguments):
@@ -176,6 +190,16 @@ def _sequence(marked: Marked, base: Any, site: Site, parts: Parts, markers: Mark
     return items if (get_origin(base) or base) is list else tuple(items)
 
 
+def _no_list(marked: Marked, base: Any, site: Site, parts: Parts, markers: Markers) -> Invalid:
+    """Report what stands in the place of a list; brackets are missing where it would do as the only item."""
+    inner = (get_args(base) or (Any,))[0]
+    alone = coerce(marked, inner, site.trial(), parts, replace(markers, default=REQUIRED))
+    hint = "" if isinstance(alone, Invalid) else "; write [ ] around it"
+    # What a reference stands for lies elsewhere, and this is about the place where it is used.
+    place = marked.named_at if isinstance(marked.value, Mapping) else marked.place
+    return site.fault(place, f"expected {_wanted(base, markers)}, not {show(marked.value)}{hint}")
+
+
 def _scalar(marked: Marked, base: Any, site: Site, markers: Markers) -> Any:
     value = marked.value
     if get_origin(base) is Literal:
@@ -187,15 +211,28 @@ def _scalar(marked: Marked, base: Any, site: Site, markers: Markers) -> Any:
     if base not in (int, float, bool, str):
         return site.fault(marked.place, f"this field's type {base!r} can't be filled by a recipe")
     if type(value) is not base:
-        hint = "; put it in quotes" if base is str and not isinstance(value, Mapping | list) else ""
-        if isinstance(value, Mapping) and "from" in value:
-            hint = "; it takes no stage's output"
+        hint = _hint(value, base)
         return site.fault(marked.place, f"expected {expected(base)}, not {show(value)}{hint}")
     if isinstance(value, float) and math.isnan(value):
         return site.fault(marked.place, "expected a number, not NaN")
     if markers.range is not None and base in (int, float) and value not in markers.range:
         return site.fault(marked.place, f"{show(marked.value)} is outside of {markers.range}")
     return value
+
+
+def _hint(value: Any, base: Any) -> str:
+    """Say what to do about a scalar of another type, where that is clear."""
+    if isinstance(value, Mapping):
+        return "; it takes no stage's output" if "from" in value else ""
+    if base is str:
+        return "" if isinstance(value, list) else "; put it in quotes"
+    if not isinstance(value, str):
+        return ""
+    if base is bool:
+        word = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower())
+        return f"; write {word}" if word else ""
+    number = INTEGER if base is int else NUMBER
+    return "; write it without the quotes" if number.fullmatch(value) else ""
 
 
 def _choice(marked: Marked, values: Mapping[Any, Any], site: Site) -> Any:

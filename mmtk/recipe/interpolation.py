@@ -11,10 +11,11 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
-from mmtk.recipe.growth import MOST_VALUES, refuse_growth
+from mmtk.recipe.growth import MOST_VALUES, REFERENCE, refuse_growth
 from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Patched, at, is_reference, mark, merge, plain
 from mmtk.recipe.problems import Problem, UnreadableError, join
 from mmtk.recipe.variables import HOW_TO_WRITE, fill_variables
+from mmtk.registry import nearest
 
 MISSING = "???"
 DEEPEST = 30
@@ -122,6 +123,7 @@ def _fault_of(text: str) -> str | None:
 
 class _Resolver:
     def __init__(self, root: Marked, config: Any, problems: list[Problem]) -> None:
+        self.root = root
         self.problems = problems
         self.origins: dict[int, Marked] = {}
         self.configs: list[Any] = []
@@ -157,7 +159,8 @@ class _Resolver:
         try:
             found = parent[key]
         except OmegaConfBaseException as error:
-            self.problems.append(Problem(item.place, path, f"{item.value}: {_first_line(error)}"))
+            fault = _missing(self.root, item.value) or _first_line(error)
+            self.problems.append(Problem(item.place, path, f"{item.value}: {fault}"))
             return replace(item, value=BROKEN)
         if not isinstance(found, DictConfig | ListConfig):
             return replace(item, value=found)
@@ -170,6 +173,28 @@ class _Resolver:
 
 def _items(node: Marked) -> list[tuple[Any, Marked]]:
     return list(node.value.items() if isinstance(node.value, Mapping) else enumerate(node.value))
+
+
+def _missing(root: Marked, text: str) -> str | None:
+    """Say which part of a reference in ``text`` isn't there, with the nearest that is; None if all are."""
+    for dots, path in REFERENCE.findall(text):
+        keys = path.replace("[", ".").replace("]", "").split(".")
+        known = next((n for n in range(len(keys)) if at(root, keys[: n + 1]) is None), None)
+        if dots or known is None:
+            continue
+        above, key = keys[:known], keys[known]
+        holder = at(root, above)
+        names = list(holder.value) if holder is not None and isinstance(holder.value, Mapping) else []
+        definitions = at(root, ["definitions"])
+        if not above and definitions and isinstance(definitions.value, Mapping):
+            names += [f"definitions.{name}" for name in definitions.value]
+            near = next((name for name in names if name == f"definitions.{key}"), None) or nearest(key, names)
+        else:
+            near = nearest(key, names)
+        meant = ".".join([*above, *([near] if near else []), *keys[known + 1 :]])
+        hint = f"did you mean ${{{meant}}}?" if near else f"there are: {', '.join(names) or 'none'}"
+        return f"there is no '{key}' in {'.'.join(above) or 'the recipe'}; {hint}"
+    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -10,14 +10,14 @@ from typing import Any
 
 from mmtk.config import Input, NodeDefault
 from mmtk.errors import MmtkError
-from mmtk.recipe.coerce import Markers, coerce
+from mmtk.recipe.coerce import Markers, coerce, slot_kind
 from mmtk.recipe.marks import BROKEN, Marked, Place, at, mark
 from mmtk.recipe.paths import what_is_missing
 from mmtk.recipe.references import Reference
 from mmtk.recipe.schema import REQUIRED, Key, Schema, component_schema, dataclass_keys
 from mmtk.recipe.site import INVALID, Invalid, Site
 from mmtk.recipe.wording import show
-from mmtk.registry import Registration, Registry, nearest
+from mmtk.registry import Registration, Registry, a_kind, nearest
 from mmtk.types import ComponentNode
 
 FindOutput = Callable[[str, "Input | None"], "Reference | str"]
@@ -45,7 +45,7 @@ class NodeChecker:
         if not isinstance(marked.value, Mapping):
             hint = f"; write {{use: {marked.value}}}" if isinstance(marked.value, str) else ""
             return site.fault(
-                marked.place, f"expected a {kind} ({{use: NAME}}), not {show(marked.value)}{hint}"
+                marked.place, f"expected {a_kind(kind)} ({{use: NAME}}), not {show(marked.value)}{hint}"
             )
         if "use" not in marked.value and isinstance(default, NodeDefault):
             filled = mark(default, marked.named_at).value
@@ -68,7 +68,7 @@ class NodeChecker:
         use = marked.value.get("use")
         if use is None:
             names = ", ".join(one.component.name for one in self.registry.of_kind(kind))
-            site.fault(marked.named_at, f"needs 'use: NAME' of a {kind}; there are: {names or 'none'}")
+            site.fault(marked.named_at, f"needs 'use: NAME' of {a_kind(kind)}; there are: {names or 'none'}")
             return None
         if use.value is BROKEN:
             return None
@@ -117,16 +117,45 @@ class NodeChecker:
     def keys(self, marked: Marked, known: Mapping[str, Key], site: Site) -> dict[str, Any] | None:
         """Check every key of a mapping; None when something is wrong with one."""
         faults = len(site.problems)
+        meant = set()
         for name in marked.value:
             if name not in known:
-                near = nearest(name, known)
-                hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(known) or 'none'}"
+                near, hint = self.meant(name, marked, known, site)
+                meant.add(near)
                 site.below(name).fault(marked.value[name].named_at, f"unknown key; {hint}")
         values = {}
+        inner = site.within(known)
         for name, key in known.items():
-            values[name] = self.key(marked, name, key, site)
+            if name in meant and name not in marked.value:
+                values[name] = INVALID  # it has been said what stands in its place
+            else:
+                values[name] = self.key(marked, name, key, inner)
         wrong = len(site.problems) > faults or any(isinstance(value, Invalid) for value in values.values())
         return None if wrong else values
+
+    def meant(self, name: str, marked: Marked, known: Mapping[str, Key], site: Site) -> tuple[str, str]:
+        """Return the key that an unknown one was meant as, where it is of this mapping, and a hint."""
+        if (above := site.owner_of(name)) is not None:
+            return "", f"'{name}' is a key of {above or 'the recipe'}"
+        for holder, key in known.items():
+            if name in self.inner_keys(marked.value.get(holder), key):
+                return "", f"did you mean '{holder}.{name}'?"
+        near = nearest(name, known)
+        return near or "", f"did you mean '{near}'?" if near else f"there are: {', '.join(known) or 'none'}"
+
+    def inner_keys(self, given: Marked | None, key: Key) -> Mapping[str, Key]:
+        """Return the keys of what a key holds: of the component given or the default one, or of a record."""
+        use = given.value.get("use") if given is not None and isinstance(given.value, Mapping) else None
+        default = key.default.use if isinstance(key.default, NodeDefault) else None
+        kind = slot_kind(key.annotation)
+        if kind is not None and (use is not None or default is not None):
+            try:
+                return component_schema(self.registry.get(kind, str(use.value) if use else str(default))).keys
+            except MmtkError:
+                return {}
+        record: type = type(key.default)
+        is_record = dataclasses.is_dataclass(record) and record is not NodeDefault
+        return dataclass_keys(record) if is_record else {}
 
     def key(self, marked: Marked, name: str, key: Key, site: Site) -> Any:
         given = marked.value.get(name)

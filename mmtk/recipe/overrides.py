@@ -62,12 +62,19 @@ def read_value(text: str, place: Place, problems: list[Problem]) -> Marked:
     return value
 
 
+def _place_of(recipe: Marked, name: str) -> str | None:
+    """Return ``stages`` or ``definitions``, whichever has this name."""
+    return next((one for one in ("stages", "definitions") if at(recipe, [one, name]) is not None), None)
+
+
 def _unknown_part(recipe: Marked, keys: list[str]) -> tuple[int, str] | None:
     """Say which stage or definition an override changes that isn't there, and which of the keys names it.
 
     Everywhere else a component's config knows which keys there are, and the check finds a misspelt one.
     """
     section = keys[0]
+    if at(recipe, [section]) is None and (place := _place_of(recipe, section)):
+        return 0, f"the recipe has no key '{section}'; did you mean {place}.{'.'.join(keys)}?"
     if section == "stages":
         known = keys[1:2] if len(keys) > 2 else []
     elif section == "definitions":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mmtk.recipe.marks import Place
@@ -26,17 +27,27 @@ class Site:
         path: the key, from the top.
         problems: where faults are collected.
         owner: the component that the key belongs to, for messages: ``itm, from blip/mmtk 0.1.0``.
+        above: the mappings that the key lies in, from the top, each by its path, with the keys it may have.
     """
 
     path: str
     problems: list[Problem]
     owner: str = ""
+    above: tuple[tuple[str, frozenset[str]], ...] = ()
 
     def below(self, key: object) -> Site:
         return replace(self, path=join(self.path, key))
 
     def of(self, owner: str) -> Site:
         return replace(self, owner=owner)
+
+    def within(self, keys: Iterable[str]) -> Site:
+        """The same site as a mapping that may have ``keys``."""
+        return replace(self, above=(*self.above, (self.path, frozenset(keys))))
+
+    def owner_of(self, key: str) -> str | None:
+        """Return the path of the innermost mapping around this one that may have ``key``, if there is any."""
+        return next((path for path, keys in reversed(self.above) if key in keys), None)
 
     def trial(self) -> Site:
         """The same site with a list of its own, to try a reading without reporting its faults."""

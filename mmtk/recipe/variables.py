@@ -69,10 +69,10 @@ class _Filling:
     def value(self, name: str, default: str | None) -> str:
         if name not in self.allowed:
             near = nearest(name, self.allowed)
-            hint = f"did you mean '{near}'? To" if near else "to"
+            hint = f"did you mean '{near}'? To allow '{name}'" if near else "to allow it"
             listed = ", ".join([*self.allowed, name])
             raise LookupError(
-                f"the recipe may not read the environment variable '{name}'; {hint} allow it, write at the "
+                f"the recipe may not read the environment variable '{name}'; {hint}, write at the "
                 f"top of the recipe: environment: [{listed}]"
             )
         found = os.environ.get(name, default)

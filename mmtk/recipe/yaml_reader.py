@@ -50,8 +50,7 @@ def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | N
         node = yaml.compose(text, _Loader)
         large = node and _largest(node, {})
     except yaml.MarkedYAMLError as error:
-        place = places.of(error.problem_mark or error.context_mark)
-        raise UnreadableError(place, f"not valid YAML: {error.problem or error.context}") from None
+        raise UnreadableError(*_explained(error, places)) from None
     except yaml.YAMLError as error:
         raise UnreadableError(places.whole, f"not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
@@ -62,6 +61,28 @@ def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | N
         message = f"more than {MOST_VALUES:,} values, its aliases followed"
         raise UnreadableError(places.of(large.start_mark), message)
     return _Reader(places, problems).read(node, "", ())
+
+
+def _explained(error: yaml.MarkedYAMLError, places: _Places) -> tuple[Place, str]:
+    """Say where and what is wrong in words of someone who writes YAML, not of a parser."""
+    place = places.of(error.problem_mark or error.context_mark)
+    problem, context = error.problem or "", error.context or ""
+    if "could not find expected ':'" in problem:
+        place = places.of(error.context_mark)
+        problem = "a key needs a colon with a blank behind it: KEY: VALUE"
+    elif "<block end>" in problem:
+        problem = "the indentation doesn't fit the lines above"
+    elif "'\\t'" in problem:
+        problem = "a tab; YAML is indented with blanks"
+    elif "mapping values are not allowed" in problem:
+        problem = (
+            "a ': ' behind no key: a value that has one needs quotes, the line above lacks the blank behind its "
+            "colon, or the indentation doesn't fit"
+        )
+    elif context.startswith("while parsing a flow") and error.context_mark:
+        opened = places.of(error.context_mark)
+        problem = f"{problem}; the bracket{f' of {opened}' if opened.line else ''} isn't closed"
+    return place, f"not valid YAML: {problem or context}"
 
 
 class _Places:
@@ -124,7 +145,9 @@ class _Reader:
             except ValueError:
                 pass
         return self.fault(
-            node, path, f"the YAML tag '{node.tag.replace(TAG, '!!')}' doesn't fit or isn't known here"
+            node,
+            path,
+            f"the YAML tag '{node.tag.replace(TAG, '!!')}' doesn't fit or isn't known here; leave it out",
         )
 
     def mapping(self, node: MappingNode, path: str, above: tuple[Node, ...]) -> dict[str, Marked]:

@@ -123,7 +123,7 @@ def test_inputs() -> None:
     [
         ("cuont: 3", "5:5 cuont: unknown key; did you mean 'count'? (work, from parts/mmtk-parts 1.2)"),
         ("count: x", "5:12 count: expected a whole number, not 'x' (work, from parts/mmtk-parts 1.2)"),
-        ("on: no", "5:9 on: expected true or false, not 'no' (work,"),
+        ("on: no", "5:9 on: expected true or false, not 'no'; write false (work,"),
         ("text: null", "5:11 text: expected text, not null (work,"),
         ("ratio: 2", "5:12 ratio: 2 is outside of [0, 1] (work,"),
         ("colour: rde", "5:13 colour: expected one of 'red', 'blue', not 'rde'; did you mean 'red'?"),
@@ -177,7 +177,29 @@ def test_inputs() -> None:
         ("blob: 3", "5:11 blob: expected a path or {from: STAGE.OUTPUT}, not 3"),
         ("folder: {from: make.blob}", "5:14 folder: this key takes a path and no stage's output (work,"),
         ("text: {from: make.blob}", "5:11 text: expected text, not a mapping; it takes no stage's output"),
-        ("count: ${nowhere}", "5:12 count: ${nowhere}: Interpolation key 'nowhere' not found"),
+        ("count: ${nowhere}", "5:12 count: ${nowhere}: there is no 'nowhere' in the recipe; there are: stag"),
+        (
+            "count: ${stages.mkae}",
+            "5:12 count: ${stages.mkae}: there is no 'mkae' in stages; did you mean ${sta",
+        ),
+        ("count:", "5:11 count: expected a whole number, not null, as an empty value is (work,"),
+        ("count: '3'", "5:12 count: expected a whole number, not '3'; write it without the quotes (work,"),
+        ("words: a", "5:12 words: expected a list, each item text, not 'a'; write [ ] around it (work,"),
+        (
+            "parts: {use: smooth}",
+            "5:5 parts: expected a list of loss components ([{use: …}]), not a mapping; wr",
+        ),
+        (
+            "heads: [{use: itm}]",
+            "5:12 heads: expected a mapping of head components (NAME: {use: …}), not a list",
+        ),
+        ("width: 3", "5:5 width: unknown key; did you mean 'sizes.width'? (work,"),
+        ("sizes: {count: 3}", "5:13 sizes.count: unknown key; 'count' is a key of stages.work (work,"),
+        ("device: cpu", "5:5 device: unknown key; 'device' is a key of the recipe (work,"),
+        (
+            "heads: {a: {use: itm, loss: {use: margin}, margin: 1}}",
+            "5:48 heads.a.margin: unknown key; did you",
+        ),
     ],
 )
 def test_one_fault(line: str, message: str) -> None:
@@ -364,3 +386,41 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_misspelt_required_key_is_said_once() -> None:
+    text = "stages:\n  make: {use: make}\n  a: {use: strict, neded: 1, also: {from: make.blob}}\n"
+    assert faults(text) == [
+        "recipe.yaml:3:20  stages.a.neded: unknown key; did you mean 'needed'?"
+        " (strict, from parts/mmtk-parts 1.2)"
+    ]
+    both = faults(text.replace("neded: 1", "neded: 1, needed: x"))
+    assert len(both) == 2
+
+
+def test_a_misspelt_stage_of_a_recipe_on_top() -> None:
+    Path("base.yaml").write_text(WORK)
+    assert faults("extends: base.yaml\nstages:\n  wrok: {count: 1}\n") == [
+        "recipe.yaml:3:3  stages.wrok: there is no stage 'wrok' to change; did you mean the stage 'work'?"
+        " A new one needs 'use: NAME'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reference", "hint"),
+    [
+        ("${definitions.lss}", "there is no 'lss' in definitions; did you mean ${definitions.loss}?"),
+        ("${loss}", "there is no 'loss' in the recipe; did you mean ${definitions.loss}?"),
+        ("${definitons.loss}", "there is no 'definitons' in the recipe; did you mean ${definitions.loss}?"),
+        (
+            "${definitions.loss.margn}",
+            "no 'margn' in definitions.loss; did you mean ${definitions.loss.margin}?",
+        ),
+        ("x-${definitions.zzz}", "there is no 'zzz' in definitions; there are: loss"),
+    ],
+)
+def test_a_misspelt_reference(reference: str, hint: str) -> None:
+    text = f"definitions: {{loss: {{use: margin, margin: 1}}}}\n{WORK}    text: '{reference}'\n"
+    (fault,) = faults(text)
+    assert fault.startswith(f"recipe.yaml:6:11  stages.work.text: {reference}: ")
+    assert fault.endswith(hint)

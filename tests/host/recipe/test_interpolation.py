@@ -82,7 +82,10 @@ def test_relative_ones_and_escapes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("${definitions.widht}", "${definitions.widht}: Interpolation key 'definitions.widht' not found"),
+        (
+            "${definitions.widht}",
+            "${definitions.widht}: there is no 'definitions' in the recipe; there are: a, fine",
+        ),
         ("${a}", "${a}: Recursive interpolation detected"),
         ("${b", "can't read the interpolation: no viable alternative at input '${b'"),
         ("${nonsense:1}", "${nonsense:1}: a recipe calls no functions, and 'nonsense' is one"),

@@ -213,7 +213,10 @@ def test_what_is_no_override(tmp_path: Path, override: str, message: str) -> Non
         ("definitions.widht=3", "the recipe has no 'widht' in its definitions; did you mean 'width'?"),
         ("definitions.zzz.a=3", "the recipe has no 'zzz' in its definitions; there are: width"),
         ("stages.train.list[7]=3", "'7' is no index of a list of 1 (0 is the first)"),
-        ("stages.train.epochs=[1", "not valid YAML: expected ',' or ']', but got '<stream end>'"),
+        (
+            "stages.train.epochs=[1",
+            "not valid YAML: expected ',' or ']', but got '<stream end>'; the bracket isn't closed",
+        ),
         ("stages.train.epochs={a: 1, a: 2}", None),
     ],
 )

@@ -80,7 +80,7 @@ def test_others_are_refused_with_the_way_to_allow_them(tmp_path: Path) -> None:
         "x.yaml:2:4  a: the recipe may not read the environment variable 'HOME'; to allow it, write "
         "at the top of the recipe: environment: [MMTK_T_ROOT, MMTK_T_COUNT, HOME]",
         "x.yaml:3:4  b: the recipe may not read the environment variable 'MMTK_T_ROTO'; did you mean "
-        "'MMTK_T_ROOT'? To allow it, write at the top of the recipe: environment: "
+        "'MMTK_T_ROOT'? To allow 'MMTK_T_ROTO', write at the top of the recipe: environment: "
         "[MMTK_T_ROOT, MMTK_T_COUNT, MMTK_T_ROTO]",
     ]
     data, (problem,) = load(tmp_path, f"{TOP}a: ${{env:MMTK_T_SECRET,x}}\n")

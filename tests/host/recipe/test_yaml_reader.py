@@ -221,3 +221,36 @@ def test_tags_on_anything_are_refused(tag: str, value: str) -> None:
     assert len(problems) == 1
     assert "the YAML tag" in problems[0]
     assert plain(marked) == {"a": None, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "x: 1\na:1\nb: 2\n",
+            "x.yaml:2:1: not valid YAML: a key needs a colon with a blank behind it: KEY: ",
+        ),
+        (
+            "a:1\nb: 2\n",
+            "x.yaml:2:2: not valid YAML: a ': ' behind no key: a value that has one needs quotes,",
+        ),
+        ("a:\n  b: 1\n c: 2\n", "x.yaml:3:2: not valid YAML: the indentation doesn't fit the lines above"),
+        ("a:\n\tb: 1\n", "x.yaml:2:1: not valid YAML: a tab; YAML is indented with blanks"),
+        (
+            "a: b: c\n",
+            "x.yaml:1:5: not valid YAML: a ': ' behind no key: a value that has one needs quotes, the",
+        ),
+        (
+            "a: {b: 1\nc: 2\n",
+            "x.yaml:2:2: not valid YAML: expected ',' or '}', but got ':'; the bracket of x.yaml:1:4",
+        ),
+        (
+            "a: [1\n",
+            "x.yaml:2:1: not valid YAML: expected ',' or ']', but got '<stream end>'; the bracket of",
+        ),
+    ],
+)
+def test_broken_yaml_is_explained(text: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read(text)
+    assert str(caught.value).startswith(message)
