@@ -78,7 +78,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
 
 def _signature(function: Any) -> str:
     """Annotations as they are written, and of defaults that are objects no address."""
-    text = re.sub(r"'([^']*)'(?=[,)=]| =|$)", r"\1", str(inspect.signature(function)))
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 

@@ -1,7 +1,7 @@
 """Checks that a plugin's author runs on components, and small samples and models to run them with.
 
-A check raises ``BrokenPromiseError``, an AssertionError, with the component's name and what it did. It looks at
-what the kind promises in ``mmtk.kinds``; what a component is for, its own tests say.
+A check raises ``BrokenPromiseError``, an AssertionError, with the component's name and what it did. It looks
+at what the kind promises in ``mmtk.kinds``; what a component is for, its own tests say.
 """
 
 from mmtk.testing.data_checks import check_image_transform, check_reader, check_stream, check_text_transform
@@ -24,6 +24,7 @@ from mmtk.testing.tiny import (
     tiny_data,
     tiny_learner,
     tiny_model,
+    tiny_model_keys,
     tiny_picture,
     tiny_reader,
     tiny_registry,
@@ -71,6 +72,7 @@ __all__ = [
     "tiny_data",
     "tiny_learner",
     "tiny_model",
+    "tiny_model_keys",
     "tiny_picture",
     "tiny_reader",
     "tiny_registry",

@@ -37,7 +37,7 @@ ODD_TEXTS = (
 
 
 def check_reader(reader: Reader) -> None:
-    """Samples that are the same each time and in every thread, with keys of their own and pictures that decode.
+    """Samples that are the same in every thread, with keys of their own and pictures that decode.
 
     Args:
         reader: opened on a dataset with a usable sample; of a large one the first ones are looked at.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def check_head(head: Any, model: Any, batch: Batch | None = None) -> None:
     promise(
         torch.equal(output.loss, second.loss),
         head,
-        "the loss of one batch and state depends on the global generator: draw from context.state.generator(…)",
+        "the loss depends on the global generator: draw from context.state.generator(…)",
     )
     if hasattr(head, "before_step"):
         head.before_step(tiny_state())
@@ -200,7 +201,7 @@ def _promise_follows(momentum: Any, model: Any) -> None:
     for step in range(20):
         momentum.before_step(tiny_state(step))
         apart.append(_distance(momentum, towers))
-    closer = apart[-1] < apart[0] and all(b <= a * (1 + 1e-6) for a, b in zip(apart, apart[1:], strict=False))
+    closer = apart[-1] < apart[0] and all(b <= a * (1 + 1e-6) for a, b in pairwise(apart))
     promise(
         closer,
         momentum,

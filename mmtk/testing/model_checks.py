@@ -78,7 +78,7 @@ def check_weights_survive(module: nn.Module) -> None:
 
 
 def check_tokenizer(tokenizer: Tokenizer, folder: Path, texts: Sequence[str] = TEXTS) -> None:
-    """Ids and mask of the right shape, special ids in their places, each text's own row, words that come back.
+    """Ids and mask of the right shape, special ids in their places, and words that come back.
 
     Args:
         tokenizer: built.
@@ -163,7 +163,7 @@ def check_loss(loss: Loss, logits: Tensor | None = None, targets: Tensor | None 
 
 
 def check_model(model: Any) -> None:
-    """Encodings and towers as heads, the momentum encoder and inference use them. Its mode is evaluation then."""
+    """Encodings and towers as heads and inference use them; leaves the model in evaluation mode."""
     module = _module(model).eval()
     batch = tiny_batch(3)
     with torch.no_grad():

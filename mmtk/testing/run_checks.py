@@ -105,11 +105,11 @@ def check_capfilt_step(
     Args:
         step: built.
         images: what it gets; None takes ``tiny_candidates()`` with the scores that it ``needs``.
-        readers: what a surveying step looks through; None takes one of the same images.
+        readers: what a surveying step looks through, the pass's own under the name ``""``.
     """
     _promise_attributes(step)
     if isinstance(step, SurveyingStep):
-        step.learn(step.survey(readers or {"tiny": tiny_reader()}))
+        step.learn(step.survey(readers or {"": tiny_reader()}))
     images = list(images or tiny_candidates())
     needed = {name: [0.5] * len(images[0].open) for name in getattr(step, "needs", ())}
     images = [one.scored(**needed) for one in images] if needed else images
@@ -214,18 +214,18 @@ def check_executor(executor: Executor, folder: Path) -> None:
 
 
 def check_stage(stage: Stage, context: StageContext, outputs: Mapping[str, Output]) -> None:
-    """Every declared output is there, also where an earlier try left something, and nothing beside the folder.
+    """Every declared output is there, also over what an earlier try left, and nothing beside the folder.
 
     Args:
         stage: built.
         context: ``tiny_stage_context(folder)``, the folder being empty and alone in its own folder.
         outputs: ``OUTPUTS`` of its config.
     """
-    around = {path for path in context.folder.parent.iterdir()}
+    around = set(context.folder.parent.iterdir())
     for again in ("", " when it runs again over what an earlier try left"):
         stage.run(context)
         for name, output in outputs.items():
             there = (context.folder / output.path).exists()
             promise(there, stage, f"its output '{name}' isn't at {output.path}{again}")
-    beside = {path for path in context.folder.parent.iterdir()} - around
+    beside = set(context.folder.parent.iterdir()) - around
     promise(not beside, stage, f"writes beside its folder: {', '.join(sorted(path.name for path in beside))}")

@@ -100,6 +100,20 @@ def tiny_tokenizer_keys(folder: Path) -> dict[str, Any]:
     return {"use": "wordpiece", "vocab": str(vocabulary), "max_length": 16}
 
 
+def tiny_model_keys(folder: Path, use: str = "med", **keys: Any) -> dict[str, Any]:
+    """The recipe node of ``tiny_model``."""
+    image_encoder = {"image_size": IMAGE_SIZE, "patch_size": 16, "width": 32, "depth": 1, "heads": 2}
+    text_encoder = {"width": 32, "depth": 1, "heads": 2, "hidden_width": 64, "max_positions": 24}
+    return {
+        "use": use,
+        "image_encoder": {"use": "timm_vit", **image_encoder},
+        "text_encoder": {"use": "med_bert", **text_encoder},
+        "tokenizer": tiny_tokenizer_keys(folder),
+        "embed_dim": 16,
+        **keys,
+    }
+
+
 def tiny_model(folder: Path, use: str = "med", **keys: Any) -> Any:
     """A model of one or two layers for pictures of ``IMAGE_SIZE``, in evaluation mode, always the same.
 
@@ -108,29 +122,9 @@ def tiny_model(folder: Path, use: str = "med", **keys: Any) -> Any:
         use: a model that takes ``image_encoder``, ``text_encoder``, ``tokenizer`` and ``embed_dim``.
         keys: others of its keys, or other parts in the place of these.
     """
-    parts: dict[str, Any] = {
-        "image_encoder": {
-            "use": "timm_vit",
-            "image_size": IMAGE_SIZE,
-            "patch_size": 16,
-            "width": 32,
-            "depth": 1,
-            "heads": 2,
-        },
-        "text_encoder": {
-            "use": "med_bert",
-            "width": 32,
-            "depth": 1,
-            "heads": 2,
-            "hidden_width": 64,
-            "max_positions": 24,
-        },
-        "tokenizer": tiny_tokenizer_keys(folder),
-        "embed_dim": 16,
-    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return tiny_blueprint("model", use, **{**parts, **keys}).build().eval()
+        return tiny_blueprint("model", **tiny_model_keys(folder, use, **keys)).build().eval()
 
 
 def tiny_context(

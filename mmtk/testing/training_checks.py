@@ -19,7 +19,7 @@ from mmtk.testing.tiny import tiny_data, tiny_stage_context
 
 
 def check_optimizer(factory: OptimizerFactory) -> None:
-    """An optimizer over every trained parameter, once, with a rate per group, that trains and can be stored."""
+    """An optimizer over every trained parameter, with a rate per group, that trains and can be stored."""
     network, target = _network(), torch.ones(8, 3)
     network[0].bias.requires_grad_(False)
     optimizer = factory(network.named_parameters())
@@ -51,7 +51,7 @@ def check_optimizer(factory: OptimizerFactory) -> None:
     )
     twin = copy.deepcopy(network)
     other = factory(twin.named_parameters())
-    other.load_state_dict(optimizer.state_dict())
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for one, two in ((network, optimizer), (twin, other)):
         two.zero_grad()
         (one(inputs) - target).square().mean().backward()
