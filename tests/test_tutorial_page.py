@@ -72,7 +72,9 @@ def test_the_commands_parse(page: str) -> None:
         build_parser([*BUILT_IN, *host.commands], {}, words).parse_args(words)
 
 
-def test_the_recipe_checks_with_the_overrides_of_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recipe_checks_with_the_overrides_of_the_page(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder)
     registry = load_plugins().registry
     seen = 0
@@ -101,7 +103,9 @@ def test_keys_that_replace_those_of_other_programs_exist(
     plain = check_recipe(load_recipe(path, files), registry).stages["pretrain"]
     for key in keys:
         changed = check_recipe(load_recipe(path, [*files, f"stages.pretrain.{key}"]), registry)
-        assert changed.stages["pretrain"].node == plain.node or key.startswith("activation_checkpointing"), key
+        assert changed.stages["pretrain"].node == plain.node or key.startswith("activation_checkpointing"), (
+            key
+        )
     assert len(keys) >= 5
 
 
