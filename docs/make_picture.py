@@ -23,6 +23,7 @@ TARGET = Path(__file__).parent / "images" / "report.png"
 SECTION = "#pictures-and-their-texts"
 WIDTH, HEIGHT = 1040, 945  # the heading of the gallery and two rows of pictures
 COLOURS = 128
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main(report: Path) -> None:

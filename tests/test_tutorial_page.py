@@ -1,4 +1,4 @@
-"""docs/tutorial.md and docs/coming-from.md: their commands parse, their recipes check, and the tutorial runs."""
+"""docs/tutorial.md and docs/coming-from.md: commands parse, recipes check, and the tutorial runs."""
 
 from __future__ import annotations
 
