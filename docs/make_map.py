@@ -19,8 +19,8 @@ INTRODUCTION = """\
 
 Made by `docs/make_map.py` from the first lines of the modules; don't edit it by hand.
 
-Every module, by package, with what it imports of other packages. [architecture.md](architecture.md) says how they fit
-together. Arrows point one way: plugins import the host, and the host imports no plugin.
+Every module, by package, with what it imports of other packages. [architecture.md](architecture.md) says
+how they fit together. Arrows point one way: plugins import the host, and the host imports no plugin.
 """
 
 

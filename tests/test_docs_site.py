@@ -42,7 +42,9 @@ def test_links_to_nothing_fail_the_build(tmp_path: Path) -> None:
     docs.mkdir()
     conf = (DOCS / "conf.py").read_text("utf-8")
     (docs / "conf.py").write_text(re.sub(r"(?s)NAVIGATION = \{.*?\n\}", 'NAVIGATION = {"How to": []}', conf))
-    (docs / "index.md").write_text("# Start\n\n[A folder](../docs) and [a page](page.md#one-more).\n", "utf-8")
+    (docs / "index.md").write_text(
+        "# Start\n\n[A folder](../docs) and [a page](page.md#one-more).\n", "utf-8"
+    )
     links = ("gone.md", "../tests/gone.py", "../gone", "index.md#gone")
     lines = [f"[link]({link})\n" for link in links]
     (docs / "page.md").write_text("\n".join(["# Page\n", "## One more\n", *lines]), "utf-8")

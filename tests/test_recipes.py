@@ -24,6 +24,12 @@ USERS_FILES = {
     "blip_large.yaml": PRETRAINING,
     "blip_base_capfilt.yaml": (*PRETRAINING, "definitions.human", "definitions.human_images"),
     "capfilt.yaml": ("definitions.web.path", "definitions.captioner", "definitions.filter"),
+    "tutorial.yaml": (
+        "definitions.web.path",
+        "definitions.images",
+        "definitions.human.annotations",
+        "definitions.test.annotations",
+    ),
     "finetune/caption_coco.yaml": FINE_TUNING,
     "finetune/retrieval_coco.yaml": FINE_TUNING,
     "finetune/retrieval_flickr.yaml": FINE_TUNING,
