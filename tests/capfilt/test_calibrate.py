@@ -35,12 +35,12 @@ def judged(scores: list[float], right: list[bool], score: str = ITM) -> Judged:
 
 def test_figures_worked_out_by_hand() -> None:
     rows = {one.threshold: one for one in calibrate(judged(SCORES, RIGHT)).thresholds}
-    assert rows[0.0] == ThresholdFigures(0.0, 1.0, 0.5, 1.0, pytest.approx(2 / 3))
+    assert rows[0.0] == ThresholdFigures(0.0, 1.0, 0.5, 1.0, 0.0)
     assert rows[0.5] == ThresholdFigures(
         0.5, 0.5, pytest.approx(2 / 3), pytest.approx(2 / 3), pytest.approx(2 / 3)
     )
     assert rows[0.95].kept == pytest.approx(1 / 6)
-    assert rows[0.96] == ThresholdFigures(0.96, 0.0, None, 0.0, 0.0)
+    assert rows[0.96] == ThresholdFigures(0.96, 0.0, None, 0.0, 1.0)
 
 
 def test_bins_and_their_error() -> None:
@@ -53,11 +53,11 @@ def test_bins_and_their_error() -> None:
     assert found == pytest.approx((2 * 0.455 + 2 * 0.46 + 1.0) / 5)
 
 
-def test_the_proposal_is_the_lowest_of_the_highest_f1() -> None:
+def test_the_proposal_is_the_lowest_of_the_best_balance() -> None:
     proposal = calibrate(judged(SCORES, RIGHT)).proposal
     assert proposal.figures is not None
     assert proposal.figures.threshold == 0.16  # above the wrong text of 0.15, with all right ones
-    assert proposal.reason == "highest F1, 0.857"
+    assert proposal.reason == "best balance: keeps 100.0% of the right texts, drops 66.7% of the wrong ones"
 
 
 def test_the_proposal_for_a_precision() -> None:
@@ -76,11 +76,13 @@ def test_the_proposal_for_a_precision() -> None:
         lambda texts: len({right for _, right in texts}) == 2
     )
 )
-def test_no_threshold_has_a_higher_f1_and_the_bins_hold_all_texts(texts: list[tuple[float, bool]]) -> None:
+def test_no_threshold_has_a_better_balance_and_the_bins_hold_all_texts(
+    texts: list[tuple[float, bool]],
+) -> None:
     scores, right = (list(column) for column in zip(*texts, strict=True))
     found = calibrate(judged(scores, right))
     assert found.proposal.figures is not None
-    assert found.proposal.figures.f1 == max(one.f1 for one in found.thresholds)
+    assert found.proposal.figures.balance == max(one.balance for one in found.thresholds)
     assert sum(one.texts for one in found.bins) == len(texts)
     assert sum(one.texts * one.observed for one in found.bins) == pytest.approx(sum(right))
     assert 0 <= (found.error or 0) <= 1
@@ -161,9 +163,9 @@ def test_the_tables(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "6 labelled web texts with an itm_probability, 3 of them right (50%)" in captured.out
     rows = [line.split() for line in captured.out.splitlines()]
     assert ["0.5", "50.0%", "0.667", "0.667", "0.667"] in rows
-    assert ["0.16", "66.7%", "0.750", "1.000", "0.857", "<-", "proposed"] in rows
+    assert ["0.16", "66.7%", "0.750", "1.000", "0.667", "<-", "proposed"] in rows
     assert ["0.3", "to", "0.4", "1", "35.0%", "100.0%"] in rows
-    assert "proposed threshold: 0.16 (highest F1, 0.857)" in captured.out
+    assert "proposed threshold: 0.16 (best balance: keeps 100.0% of the right texts" in captured.out
     assert "expected calibration error: 0." in captured.out
 
 

@@ -60,14 +60,19 @@ class ThresholdFigures:
         kept: share of all texts that is kept.
         precision: share of the kept that is right; None where none is kept.
         recall: share of the right that is kept.
-        f1: harmonic mean of both; 0 where none is kept.
+        wrong_dropped: share of the wrong that is dropped.
     """
 
     threshold: float
     kept: float
     precision: float | None
     recall: float
-    f1: float
+    wrong_dropped: float
+
+    @property
+    def balance(self) -> float:
+        """The mean of both shares that come out right; 0.5 for a threshold that is blind."""
+        return (self.recall + self.wrong_dropped) / 2
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Calibration:
 
 
 def calibrate(judged: Judged, min_precision: float | None = None) -> Calibration:
-    """Try thresholds and propose one: of the highest F1, or the lowest of at least some precision."""
+    """Try thresholds and propose one: of the best balance, or the lowest of at least some precision."""
     thresholds = [at_threshold(judged, threshold) for threshold in _candidates(judged)]
     bins = bins_of(judged) if judged.is_probability else []
     error = None
@@ -146,7 +151,7 @@ def at_threshold(judged: Judged, threshold: float) -> ThresholdFigures:
         kept=count / len(kept),
         precision=both / count if count else None,
         recall=both / right,
-        f1=2 * both / (count + right),
+        wrong_dropped=1 - (count - both) / (len(kept) - right),
     )
 
 
@@ -169,8 +174,12 @@ def bins_of(judged: Judged) -> list[Bin]:
 def propose(thresholds: Sequence[ThresholdFigures], min_precision: float | None) -> Proposal:
     """Choose among thresholds that rise."""
     if min_precision is None:
-        best = max(thresholds, key=lambda one: (one.f1, -one.threshold))
-        return Proposal(best, f"highest F1, {best.f1:.3f}")
+        best = max(thresholds, key=lambda one: (one.balance, -one.threshold))
+        return Proposal(
+            best,
+            f"best balance: keeps {best.recall:.1%} of the right texts, drops {best.wrong_dropped:.1%} of "
+            "the wrong ones",
+        )
     precise = [one for one in thresholds if one.precision is not None and one.precision >= min_precision]
     if precise:
         chosen = precise[0]

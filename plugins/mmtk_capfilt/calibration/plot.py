@@ -10,8 +10,13 @@ from mmtk.api import Making, charts, render, render_page
 from mmtk_capfilt.calibration.figures import Calibration, ThresholdFigures
 
 ENDINGS = (".html", ".png")
-LINES = ("precision", "recall", "f1", "kept")
-NAMES = {"precision": "precision", "recall": "recall", "f1": "F1", "kept": "share kept"}
+LINES = ("precision", "recall", "wrong_dropped", "kept")
+NAMES = {
+    "precision": "precision",
+    "recall": "recall",
+    "wrong_dropped": "wrong ones dropped",
+    "kept": "share kept",
+}
 
 
 def write_plot(calibration: Calibration, path: Path) -> None:

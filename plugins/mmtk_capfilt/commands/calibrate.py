@@ -64,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-precision",
         type=share,
         metavar="P",
-        help="propose the lowest threshold of this precision; else the one of the highest F1",
+        help="propose the lowest threshold of this precision; else the one that best balances right texts "
+        "kept and wrong ones dropped",
     )
     parser.add_argument(
         "--plot",
@@ -163,13 +164,18 @@ def _show(calibration: Calibration) -> None:
         )
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("threshold", "kept", "precision", "recall", "F1", ""):
+    for heading in ("threshold", "kept", "precision", "recall", "wrong dropped", ""):
         table.add_column(heading, justify="right")
     for row in shown_rows(calibration):
         precision = "-" if row.precision is None else f"{row.precision:.3f}"
         mark = "<- proposed" if row == proposal.figures else ""
         table.add_row(
-            f"{row.threshold:g}", f"{row.kept:.1%}", precision, f"{row.recall:.3f}", f"{row.f1:.3f}", mark
+            f"{row.threshold:g}",
+            f"{row.kept:.1%}",
+            precision,
+            f"{row.recall:.3f}",
+            f"{row.wrong_dropped:.3f}",
+            mark,
         )
     console = output_console()
     console.print(table)
