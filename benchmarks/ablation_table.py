@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
+from mmtk_capfilt.calibration.figures import calibrate
+from mmtk_capfilt.calibration.labels import judged_texts
+from mmtk_capfilt.decisions import DROPPED, KEPT
+from mmtk_capfilt.ledger import ITM
+from mmtk_eval.evaluate_filter import LEDGER_COLUMNS, TRUTH_COLUMNS, filter_figures
 
 from benchmarks.seed_runs import (
     Spread,
@@ -24,6 +29,7 @@ from benchmarks.seed_runs import (
     spread,
     threads,
 )
+from mmtk.api import WEB, read_columns
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "capfilt_ablation.yaml"
 SPLITS = ("test", "test_style")
@@ -44,6 +50,7 @@ WAYS = {
 }
 NOISE_KINDS = ("swap", "filename", "foreign", "tags")
 JUDGED = tuple(way for way in WAYS if way not in ("none", "captioner"))
+ROUNDS = ("both", "round_2")  # whose filters are judged at the threshold that calibrate proposes
 FILTER_FIGURES = {
     "ROC AUC": "roc_auc",
     "dropped: precision": "dropped_precision",
@@ -55,6 +62,9 @@ FILTER_FIGURES = {
     "captions right": "synthetic_right",
     "kept captions right": "synthetic_kept_right",
 }
+
+
+PROPOSED_FIGURES = {"threshold": "threshold", **dict(list(FILTER_FIGURES.items())[:-2])}
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ class Run:
         seconds: wall-clock of its stages' last tries in all.
         metrics: by way and SPLIT/METRIC/FIGURE.
         filters: by way, figures of its filter against the truth.
+        proposed: by round, the same at the threshold that ``mmtk capfilt calibrate`` proposes, and that one.
         dropped: by way, the share of web and synthetic texts that its filter drops: the paper's noise ratio.
     """
 
@@ -103,6 +114,7 @@ class Run:
     seconds: float
     metrics: Mapping[str, Mapping[str, float]]
     filters: Mapping[str, Mapping[str, float]]
+    proposed: Mapping[str, Mapping[str, float]]
     dropped: Mapping[str, float]
 
 
@@ -115,8 +127,23 @@ def read_run(folder: Path, seed: int) -> Run:
         seconds,
         {way: read(folder / f"evaluate_{way}" / "metrics.json", json.loads) for way in WAYS},
         {way: read(folder / f"judge_{way}" / "filter.json", json.loads) for way in JUDGED},
+        {way: at_proposed_threshold(folder, way) for way in ROUNDS},
         {way: dropped_share(funnel) for way, funnel in funnels.items()},
     )
+
+
+def at_proposed_threshold(folder: Path, way: str) -> dict[str, float]:
+    """Figures of a pass's filter over web texts, were it to use the threshold proposed for them."""
+    ledger, truth = folder / f"capfilt_{way}" / "ledger.parquet", folder / "emoji" / "truth.parquet"
+    proposal = calibrate(judged_texts(ledger, truth, ITM, WEB)).proposal.figures
+    assert proposal is not None, "without a demanded precision there is always one"
+    rows = [
+        row | {"decision": KEPT if row[ITM] >= proposal.threshold else DROPPED}
+        for row in read_columns(ledger, LEDGER_COLUMNS).to_pylist()
+        if row["source"] == WEB and row[ITM] is not None
+    ]
+    known = {row["key"]: row for row in read_columns(truth, TRUTH_COLUMNS).to_pylist()}
+    return {"threshold": proposal.threshold} | filter_figures(rows, known)
 
 
 def dropped_share(funnel: Mapping[str, int]) -> float:
@@ -152,6 +179,13 @@ def summary(runs: Sequence[Run], command: str, at_once: int) -> dict[str, Any]:
                 for name, key in FILTER_FIGURES.items()
             }
             for way in JUDGED
+        },
+        "proposed": {
+            way: {
+                name: spread([run.proposed[way].get(key) for run in runs])
+                for name, key in PROPOSED_FIGURES.items()
+            }
+            for way in ROUNDS
         },
         "comparisons": [
             {"table": one.table, "better": one.better, "worse": one.worse, "paper": one.paper}
@@ -201,14 +235,17 @@ def tables(result: Mapping[str, Any]) -> str:
         ]
         words = f"{WAYS[one['better']]} over {WAYS[one['worse']]}"
         compared.append([one["table"] or "none", words, *cells, agreement(one)])
-    judged = [
-        ["filter of", *FILTER_FIGURES],
-        *(
-            [WAYS[way], *(shown(figures[name]) for name in FILTER_FIGURES)]
-            for way, figures in result["filters"].items()
-        ),
-    ]
-    return f"{markdown(ways)}\n{markdown(compared)}\n{markdown(judged)}\n{note(result)}\n"
+    judged = by_figure(result["filters"], "the filter of", FILTER_FIGURES)
+    proposed = by_figure(result["proposed"], "the filter at its proposed threshold", PROPOSED_FIGURES)
+    return "\n".join([*map(markdown, (ways, compared, judged, proposed)), note(result), ""])
+
+
+def by_figure(
+    ways: Mapping[str, Mapping[str, Spread | None]], heading: str, figures: Iterable[str]
+) -> list[list[str]]:
+    """A table's rows: a heading with the ways, then one for each figure."""
+    rows = [[name, *(shown(of_way[name]) for of_way in ways.values())] for name in figures]
+    return [[heading, *(WAYS[way] for way in ways)], *rows]
 
 
 def note(result: Mapping[str, Any]) -> str:

@@ -6,8 +6,11 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from mmtk_capfilt.ledger import ITC, ITM, LedgerRow, schema, to_table
 
 from benchmarks import seed_runs
 from benchmarks.ablation_table import (
@@ -16,6 +19,7 @@ from benchmarks.ablation_table import (
     FILTER_FIGURES,
     JUDGED,
     RECIPE,
+    ROUNDS,
     SPLITS,
     TABLE,
     WAYS,
@@ -40,6 +44,13 @@ GAIN = {
 }
 
 
+SCORES = {"cat": 0.9, "dog": 0.3, "cow": 0.6, "owl": 0.1}
+TRUTH = [
+    {"key": key, "clean": kind is None, "noise_kind": kind, "label": key}
+    for key, kind in (("cat", None), ("dog", None), ("cow", "swap"), ("owl", "tags"))
+]
+
+
 def make_run(folder: Path, seed: int) -> None:
     (folder / "train").mkdir(parents=True)
     (folder / "recipe.resolved.yaml").write_text(yaml.safe_dump({"stages": {"train": {}}}))
@@ -53,6 +64,12 @@ def make_run(folder: Path, seed: int) -> None:
         counts = {"kept_web": 6, "dropped_web": 2, "kept_synthetic": 1, "dropped_synthetic": 1}
         write(folder / f"capfilt_{way}" / "funnel.json", counts)
         write(folder / f"judge_{way}" / "filter.json", dict.fromkeys(FILTER_FIGURES.values(), 0.5))
+    rows = [LedgerRow("s", key, key, "web", key, scores={ITM: one, ITC: one}) for key, one in SCORES.items()]
+    for way in ROUNDS:
+        path = folder / f"capfilt_{way}" / "ledger.parquet"
+        pq.write_table(to_table(rows, schema([ITM, ITC], [])), path)
+    (folder / "emoji").mkdir()
+    pq.write_table(pa.Table.from_pylist(TRUTH), folder / "emoji" / "truth.parquet")
 
 
 def write(path: Path, content: object) -> None:
@@ -74,6 +91,10 @@ def test_the_tables_show_each_way_and_compare_within_a_run(tmp_path: Path) -> No
     assert "| +20.0 ± 0.0 (+2.2) |" in text
     assert "| 3 of 3; 3 beyond one deviation |" in text
     assert "| 0 of 3; 3 beyond one deviation |" in text
+    assert "| recall: swap | 0.500 ± 0.000 |" in text, "of each filter, at its own threshold"
+    assert "| threshold | 0.110 ± 0.000 | 0.110 ± 0.000 |" in text  # above the wrong text of 0.1
+    assert "| recall: swap | 0.000 ± 0.000 | 0.000 ± 0.000 |" in text
+    assert "| precision: tags | 1.000 ± 0.000 | 1.000 ± 0.000 |" in text
     assert "the seeds 0, 1. Made by `make it`" in text
 
 
