@@ -90,6 +90,11 @@ BUILT_IN = (
         "mmtk.cli.list_plugins",
         "List the installed plugins, and the components and commands that each one offers.",
     ),
+    Command(
+        "new-plugin",
+        "mmtk.cli.new_plugin",
+        "Write the package of a new plugin: a component that works, a recipe that uses it, and tests.",
+    ),
 )
 
 
