@@ -26,7 +26,7 @@ NAVIGATION = {
     "Start": ["tutorial", "coming-from"],
     "How to": ["data", "capfilt", "capfilt_steps", "thresholds", "inference", "weights"],
     "How to train": ["training", "scaling", "resume"],
-    "Reference": ["recipes", "reference"],
+    "Reference": ["recipes", "reference", "mistakes"],
     "Design": ["plugins", "architecture", "modules"],
     "Measured": ["benchmarks", "ablation"],
 }

@@ -30,6 +30,7 @@ from mmtk.types import RawSample
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+MISTAKES = DOCS / "mistakes.md"  # names what there isn't; made and checked by a test of its own
 EXAMPLE = "tests/plugins/mmtk_example"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -150,7 +151,7 @@ def test_yaml_can_be_read_and_names_what_there_is(block: Block, host: PluginHost
     assert [name for name in COMPONENT.findall(block.text) if name.rpartition("/")[2] not in known] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [one for one in PAGES if one != MISTAKES], ids=lambda page: page.name)
 def test_recipes_in_the_text_name_what_there_is(page: Path, host: PluginHost) -> None:
     known = {name for _kind, name in own_components(host)} | EXAMPLES_OWN | PLACEHOLDERS | {"PLUGIN/NAME"}
     found = set(COMPONENT.findall(prose(page)))
@@ -177,7 +178,8 @@ def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def whole_recipes() -> list[Block]:
-    return [block for block in blocks("yaml") if "\nstages:" in block.text and "extends:" not in block.text]
+    found = [block for block in blocks("yaml") if "\nstages:" in block.text and "extends:" not in block.text]
+    return [block for block in found if block.page != MISTAKES]
 
 
 def test_the_recipe_for_own_data_passes_its_check(users_folder: Path, host: PluginHost) -> None:
