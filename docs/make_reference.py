@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
-from mmtk.config import Input, NodeDefault, Range, Slot
 from mmtk.kinds import KINDS
 from mmtk.plugins import PluginInfo, load_plugins
 from mmtk.recipe.check import Settings
 from mmtk.recipe.field_docs import field_docs, sentence
-from mmtk.recipe.schema import REQUIRED, Key, Schema, component_schema, dataclass_keys
-from mmtk.recipe.wording import is_mapping, is_sequence
+from mmtk.recipe.key_words import KeyWords, default_words
+from mmtk.recipe.schema import Key, Schema, component_schema, dataclass_keys
 from mmtk.registry import Component, Registration
 
 TARGET = Path(__file__).with_name("reference.md")
@@ -103,8 +98,11 @@ def _title(config: type) -> str:
 
 def _keys_table(keys: Mapping[str, Key], config: type | None, records: dict[str, type]) -> str:
     docs = field_docs(config) if config else {}
+    words = KeyWords(
+        lambda kind: f"component [{kind}](#kind-{kind})", lambda config: _record_link(config, records)
+    )
     rows = [
-        [f"`{name}`", type_words(key.annotation, records), default_words(key.default), docs.get(name, "")]
+        [f"`{name}`", words.type(key.annotation), _default(key.default), docs.get(name, "")]
         for name, key in keys.items()
     ]
     return _table(["key", "type", "default", "meaning"], rows)
@@ -115,78 +113,15 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-def type_words(annotation: Any, records: dict[str, type], notes: Sequence[Any] = ()) -> str:
-    """Say what a key takes; config dataclasses on the way are added to ``records``."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return type_words(arguments[0], records, [*notes, *arguments[1:]])
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(type_words(one, records, notes) for one in arguments))
-    if annotation is type(None):
-        return "null"
-    if origin is Literal:
-        return " or ".join(f"`{one}`" for one in arguments)
-    if is_mapping(annotation):
-        return f"mapping of {type_words(arguments[1], records, notes)}"
-    if is_sequence(annotation):
-        if origin is tuple and arguments[-1] is not ...:
-            return f"list of {len(arguments)}: {type_words(arguments[0], records, notes)}"
-        return f"list of {type_words(arguments[0], records, notes)}"
-    for note in notes:
-        if isinstance(note, Slot):
-            return f"component [{note.kind}](#kind-{note.kind})"
-        if isinstance(note, Input):
-            return f"artifact {note.artifact}"
-    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        title = _title(annotation)
-        assert records.setdefault(title, annotation) is annotation, f"two configs called {title}"
-        return f"[{title}](#{title.lower()})"
-    plain = {
-        int: "whole number",
-        float: "number",
-        bool: "true or false",
-        str: "text",
-        Path: "path",
-        Any: "anything",
-    }
-    bounds = [f" {_bounds(note)}" for note in notes if isinstance(note, Range) and annotation in (int, float)]
-    return "".join([plain[annotation], *bounds])
+def _record_link(config: type, records: dict[str, type]) -> str:
+    """Link a config dataclass, which is added to ``records``."""
+    title = _title(config)
+    assert records.setdefault(title, config) is config, f"two configs called {title}"
+    return f"[{title}](#{title.lower()})"
 
 
-def _bounds(range_: Range) -> str:
-    if range_.high is None and range_.low is not None:
-        return f"above {range_.low:g}" if range_.low_open else f"from {range_.low:g}"
-    if range_.low == 0 and range_.high is not None and range_.high > 2**32:
-        return "from 0"
-    return f"in {range_}"
-
-
-def default_words(default: Any) -> str:
-    """Write a default as a recipe would."""
-    return "**required**" if default is REQUIRED else f"`{_yaml(default)}`"
-
-
-def _yaml(value: Any) -> str:
-    if isinstance(value, NodeDefault):
-        return _yaml({"use": value.use, **value.keys})
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        changed = {
-            one.name: getattr(value, one.name)
-            for one in dataclasses.fields(value)
-            if getattr(value, one.name) != one.default
-        }
-        return _yaml(changed)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_yaml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_yaml, value))}]"
-    if isinstance(value, Enum):
-        return _yaml(value.value)
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value) if value != "" else '""'
+def _default(default: Any) -> str:
+    return f"`{words}`" if (words := default_words(default)) else "**required**"
 
 
 if __name__ == "__main__":

@@ -91,6 +91,26 @@ BUILT_IN = (
         "List the installed plugins, and the components and commands that each one offers.",
     ),
     Command(
+        "show",
+        "mmtk.cli.show",
+        "Say all there is to say of a component: its keys, what it gives, an example, where it comes from.",
+    ),
+    Command(
+        "list-recipes",
+        "mmtk.cli.list_recipes",
+        "List the recipes that come with mmtk, or those below folders.",
+    ),
+    Command(
+        "graph",
+        "mmtk.cli.graph",
+        "Draw a recipe: its stages, what flows between them, and the components each is made of.",
+    ),
+    Command(
+        "doctor",
+        "mmtk.cli.doctor",
+        "Say what this installation has and what it can do: versions, devices, strategies, extras.",
+    ),
+    Command(
         "new-plugin",
         "mmtk.cli.new_plugin",
         "Write the package of a new plugin: a component that works, a recipe that uses it, and tests.",

@@ -23,6 +23,7 @@ from mmtk.kinds import KINDS
 from mmtk.plugins import PluginHost, load_plugins
 from mmtk.recipe import check_recipe, load_recipe
 from mmtk.recipe.check import Settings
+from mmtk.recipe.key_words import KeyWords
 from mmtk.recipe.problems import Problem
 from mmtk.recipe.yaml_reader import read_yaml
 from mmtk.types import RawSample
@@ -364,8 +365,8 @@ def test_reasons_in_the_data_page_are_those_of_the_code() -> None:
         (dict[str, Path], "mapping of path"),
     ],
 )
-def test_types_in_words(generator: dict[str, Any], annotation: Any, words: str) -> None:
-    assert generator["type_words"](annotation, {}) == words
+def test_types_in_words(annotation: Any, words: str) -> None:
+    assert KeyWords(str, str).type(annotation) == words
 
 
 @pytest.mark.parametrize(

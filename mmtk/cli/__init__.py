@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from mmtk.cli import completion
 from mmtk.cli.parser import USER_ERROR, Parser, build_parser
 from mmtk.cli.results import note
 from mmtk.commands import BUILT_IN, Command
@@ -36,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     """Run one command; return its exit code, and what is unsaid as it may follow from another rank's end."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if completion.asked():
+        words = completion.typed_words()
+        completion.answer(build_parser(*_commands(words), words or ["--help"]))
     try:
         parsed = _parsed(build_parser(*_commands(arguments), arguments), arguments)
         return parsed.execute(parsed), ""

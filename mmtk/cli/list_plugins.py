@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from mmtk.cli import completion
 from mmtk.printable import printable_lines
 
 if TYPE_CHECKING:
@@ -15,15 +18,29 @@ if TYPE_CHECKING:
     from mmtk.plugins import PluginInfo
 
 
-def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """The command takes no arguments."""
+COMMAND = "command"
 
 
-def execute(_arguments: argparse.Namespace) -> int:
-    from mmtk.cli.console import output_console
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    kind = parser.add_argument(
+        "--kind", metavar="KIND", help="list components of this kind alone, or 'command'"
+    )
+    kind.completer = completion.kinds  # type: ignore[attr-defined]
+    parser.add_argument("--json", action="store_true", help="print a JSON array of plugins")
+
+
+def execute(arguments: argparse.Namespace) -> int:
     from mmtk.plugins import load_plugins
 
-    plugins = sorted(load_plugins().plugins, key=lambda plugin: plugin.name)
+    check_kind(arguments.kind)
+    plugins = [
+        of_kind(one, arguments.kind) for one in sorted(load_plugins().plugins, key=lambda plugin: plugin.name)
+    ]
+    if arguments.json:
+        print(json.dumps([asdict(plugin) for plugin in plugins], indent=2))
+        return 0
+    from mmtk.cli.console import output_console
+
     console = output_console()
     console.print(component_table(plugins))
     for plugin in plugins:
@@ -32,6 +49,27 @@ def execute(_arguments: argparse.Namespace) -> int:
             broken = printable_lines(f"broken: {plugin.name} ({origin}): {plugin.error}")
             console.print(broken, markup=False, emoji=False, soft_wrap=True)
     return 0
+
+
+def check_kind(kind: str | None) -> None:
+    """Raises RecipeError with the nearest spelling for a kind that doesn't exist."""
+    from mmtk.errors import RecipeError
+    from mmtk.kinds import KINDS
+    from mmtk.registry import nearest
+
+    kinds = [*KINDS, COMMAND]
+    if kind is not None and kind not in kinds:
+        near = nearest(kind, kinds)
+        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(kinds)}"
+        raise RecipeError(f"unknown kind '{kind}'; {hint}")
+
+
+def of_kind(plugin: PluginInfo, kind: str | None) -> PluginInfo:
+    """The plugin with what it offers of a kind; None keeps all."""
+    if kind is None:
+        return plugin
+    components = tuple(one for one in plugin.components if one.kind == kind)
+    return replace(plugin, components=components, commands=plugin.commands if kind == COMMAND else ())
 
 
 def component_table(plugins: list[PluginInfo]) -> Table:
@@ -48,7 +86,7 @@ def component_table(plugins: list[PluginInfo]) -> Table:
         for component in sorted(plugin.components, key=lambda one: (one.kind, one.name)):
             table.add_row(*map(escape, (*origin, component.kind, component.name, component.summary)))
         for name, summary in _calls(plugin.commands):
-            table.add_row(*map(escape, (*origin, "command", name, summary)))
+            table.add_row(*map(escape, (*origin, COMMAND, name, summary)))
     return table
 
 

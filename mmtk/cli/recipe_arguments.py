@@ -6,25 +6,30 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmtk.cli import completion
+
 if TYPE_CHECKING:
     from mmtk.recipe import CheckedRecipe
     from mmtk.registry import Registry
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    recipe = parser.add_argument(
         "recipe",
         type=Path,
         metavar="RECIPE",
-        help="a recipe's YAML file, or the folder of a run, whose recipe is run again there",
+        help="a recipe's YAML file; the name of one that comes with mmtk (see 'mmtk list-recipes'); or the "
+        "folder of a run, whose recipe is run again there",
     )
-    parser.add_argument(
+    recipe.completer = completion.recipes  # type: ignore[attr-defined]
+    overrides = parser.add_argument(
         "overrides",
         nargs="*",
         default=[],
         metavar="key=value",
         help="keys of the recipe that this run sets otherwise, e.g. stages.pretrain.epochs=2",
     )
+    overrides.completer = completion.stage_keys  # type: ignore[attr-defined]
     parser.add_argument(
         "--profile",
         action="append",
@@ -48,7 +53,7 @@ def checked_recipe(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Regist
     from mmtk.recipe.run_folder import recipe_of_run, started_elsewhere
 
     registry = load_plugins().registry
-    path, overrides = arguments.recipe, arguments.overrides
+    path, overrides = _meant(arguments.recipe), arguments.overrides
     if not path.is_dir():
         return check_recipe(load_recipe(path, overrides, arguments.profiles), registry), registry
     recipe, same_folder = recipe_of_run(path)
@@ -57,3 +62,18 @@ def checked_recipe(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Regist
         return check_recipe(document, registry), registry
     except RecipeError as error:
         raise RecipeError(f"{error}{started_elsewhere(path)}") from error
+
+
+def _meant(recipe: Path) -> Path:
+    """The path itself or, where nothing is there, that of the shipped recipe of this name."""
+    from mmtk.discover.shipped_recipes import nearest_shipped, shipped_recipe
+    from mmtk.errors import RecipeError
+
+    name = str(recipe)
+    if recipe.exists() or recipe.suffix:
+        return recipe
+    if found := shipped_recipe(name):
+        return found
+    near = nearest_shipped(name)
+    hint = f"did you mean '{near}'?" if near else "'mmtk list-recipes' lists those that come with mmtk"
+    raise RecipeError(f"{name}: there is no such recipe, neither a file nor one that comes with mmtk; {hint}")

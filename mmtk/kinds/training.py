@@ -28,7 +28,10 @@ class Schedule(Protocol):
 
 
 class Strategy(Protocol):
-    """How training is spread over the ranks of a run."""
+    """How training is spread over the ranks of a run.
+
+    One that can't do without CUDA says so by an attribute ``needs_cuda`` of its class, for ``mmtk doctor``.
+    """
 
     def __call__(self, workload: Workload) -> Spread:
         """Put the workload in its place. Every rank calls it, with equal workloads.

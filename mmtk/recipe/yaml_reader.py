@@ -76,8 +76,8 @@ def _explained(error: yaml.MarkedYAMLError, places: _Places) -> tuple[Place, str
         problem = "a tab; YAML is indented with blanks"
     elif "mapping values are not allowed" in problem:
         problem = (
-            "a ': ' behind no key: a value that has one needs quotes, the line above lacks the blank behind its "
-            "colon, or the indentation doesn't fit"
+            "a ': ' behind no key: a value that has one needs quotes, the line above lacks the blank behind "
+            "its colon, or the indentation doesn't fit"
         )
     elif context.startswith("while parsing a flow") and error.context_mark:
         opened = places.of(error.context_mark)

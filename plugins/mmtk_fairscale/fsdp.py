@@ -29,6 +29,8 @@ class FairscaleFsdp:
         cpu_offload: keep the shards in the CPU's memory.
     """
 
+    needs_cuda = True
+
     def __init__(self, *, reshard_after_forward: bool = True, cpu_offload: bool = False) -> None:
         self._options: dict[str, Any] = {
             "reshard_after_forward": reshard_after_forward,

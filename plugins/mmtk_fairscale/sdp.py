@@ -19,6 +19,8 @@ class FairscaleSdp:
         reduce_buffer_size: numbers that are reduced together.
     """
 
+    needs_cuda = True
+
     def __init__(self, *, reduce_buffer_size: int = 2**23) -> None:
         self._buffer = reduce_buffer_size
 

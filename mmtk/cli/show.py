@@ -1,0 +1,62 @@
+"""Say all there is to say of a component: its keys, what it gives, an example, and where it comes from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from mmtk.cli import completion
+from mmtk.printable import printable_lines
+
+if TYPE_CHECKING:
+    from mmtk.discover.component_page import ComponentPage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    component = parser.add_argument(
+        "component", nargs="+", metavar="KIND NAME", help="the component; its NAME alone if no other has it"
+    )
+    component.completer = completion.components  # type: ignore[attr-defined]
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    from mmtk.discover.component_page import component_page, find_component
+    from mmtk.errors import RecipeError
+    from mmtk.plugins import load_plugins
+
+    if len(arguments.component) > 2:
+        raise RecipeError("expected KIND NAME, or NAME alone")
+    registry = load_plugins().registry
+    page = component_page(find_component(registry, arguments.component), registry)
+    if arguments.json:
+        print(json.dumps(asdict(page), indent=2))
+    else:
+        print(printable_lines("\n".join(_lines(page))))
+    return 0
+
+
+def _lines(page: ComponentPage) -> Iterator[str]:
+    import yaml
+
+    yield f"{page.name}, {page.kind} of {page.distribution} {page.version} (plugin {page.plugin})"
+    yield from ("", page.about, "", "Keys:" if page.keys else "It takes no keys.")
+    for key in page.keys:
+        yield f"  {key.name}: {key.type}{f', default {key.default}' if key.default else ', required'}"
+        if key.meaning:
+            yield f"      {key.meaning}"
+    if page.outputs:
+        yield from ("", "Outputs:")
+        yield from (f"  {name}: {artifact}, {path} in its folder" for name, artifact, path in page.outputs)
+    if page.injected:
+        yield from ("", f"Beside its keys its factory is given: {', '.join(page.injected)}")
+    yield from ("", "In a recipe:")
+    for line in yaml.safe_dump(page.example, sort_keys=False).splitlines():
+        yield f"  {line}"
+    if page.promise:
+        yield from ("", f"What each {page.kind} does:")
+        yield from (f"  {line}".rstrip() for line in page.promise.splitlines())
+    yield from ("", f"Defined by {page.factory}{f' in {page.defined_in}' if page.defined_in else ''}")

@@ -1,0 +1,141 @@
+"""What there is to say of one component: what it takes, gives and does, and how a recipe names it."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from mmtk.discover.example import example_node
+from mmtk.errors import RecipeError
+from mmtk.kinds import KINDS
+from mmtk.recipe.field_docs import field_docs, sentence
+from mmtk.recipe.key_words import KeyWords, default_words
+from mmtk.recipe.schema import Schema, component_schema
+from mmtk.registry import Registration, Registry, a_kind, nearest
+
+WORDS = KeyWords(a_kind, lambda config: f"keys of {config.__name__.removesuffix('Config')}")
+
+
+@dataclass(frozen=True)
+class KeyPage:
+    """A key: its type and default in words, the default empty where the key is required."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ComponentPage:
+    """A component for people.
+
+    Attributes:
+        about: what it does.
+        promise: what every component of its kind must do, with shapes.
+        injected: what its factory is given beside its keys.
+        outputs: of a stage: name, artifact type, path in its folder.
+        example: a recipe node, as plain data.
+        defined_in: file of its factory; empty if it can't be found.
+    """
+
+    kind: str
+    name: str
+    plugin: str
+    distribution: str
+    version: str
+    about: str
+    promise: str
+    injected: tuple[str, ...]
+    keys: tuple[KeyPage, ...]
+    outputs: tuple[tuple[str, str, str], ...]
+    example: dict[str, Any]
+    factory: str
+    defined_in: str
+
+
+def find_component(registry: Registry, words: list[str]) -> Registration:
+    """Find what ``KIND NAME`` or ``NAME`` means. Raises RecipeError with the nearest spelling."""
+    if len(words) == 2:
+        kind, name = words
+        if kind not in KINDS:
+            near = nearest(kind, KINDS)
+            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(KINDS)}"
+            raise RecipeError(f"unknown kind '{kind}'; {hint}")
+        return registry.get(kind, name)
+    (name,) = words
+    everything = [one for kind in KINDS for one in registry.of_kind(kind)]
+    found = [one for one in everything if name in (one.component.name, one.qualified_name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        calls = " or ".join(f"'{one.component.kind} {one.qualified_name}'" for one in found)
+        raise RecipeError(f"several components are called '{name}'; say {calls}")
+    near = nearest(name, [one.component.name for one in everything])
+    hint = f"did you mean '{near}'?" if near else "'mmtk list-plugins' lists them"
+    raise RecipeError(f"there is no component '{name}'; {hint}")
+
+
+def component_page(registration: Registration, registry: Registry) -> ComponentPage:
+    """Collect the page. Raises PluginError when the component's config can't be read."""
+    component = registration.component
+    schema = component_schema(registration)
+    kind = KINDS[component.kind]
+    return ComponentPage(
+        component.kind,
+        component.name,
+        registration.plugin,
+        registration.distribution,
+        registration.version,
+        about=_about(schema) or sentence(component.summary),
+        promise=_promise(kind.protocol),
+        injected=kind.injected,
+        keys=tuple(_keys(schema)),
+        outputs=tuple((name, one.artifact, one.path) for name, one in schema.outputs.items()),
+        example=example_node(registration, registry),
+        factory=component.factory,
+        defined_in=_file(component.factory),
+    )
+
+
+def _about(schema: Schema) -> str:
+    text = (schema.config and schema.config.__doc__ and inspect.getdoc(schema.config)) or ""
+    # A dataclass without a docstring gets its signature for one.
+    return "" if text.startswith(f"{schema.config.__name__}(") else text.partition("\nAttributes:")[0].strip()  # type: ignore[union-attr]
+
+
+def _promise(protocol: type) -> str:
+    """The protocol's sentences, and those of its methods, which have the shapes."""
+    if protocol is object:
+        return ""
+    parts = [inspect.getdoc(protocol) or ""]
+    for name, method in vars(protocol).items():
+        if callable(method) and (name == "__call__" or not name.startswith("_")) and method.__doc__:
+            called = "called with " if name == "__call__" else name
+            shown = f"{called}{_signature(method)}"
+            parts.append(f"{shown}\n{inspect.cleandoc(method.__doc__)}")
+    return "\n\n".join(filter(None, parts))
+
+
+def _signature(method: Any) -> str:
+    signature = inspect.signature(method)
+    own = [one for one in signature.parameters.values() if one.name != "self"]
+    return str(signature.replace(parameters=own)).replace("'", "")
+
+
+def _keys(schema: Schema) -> list[KeyPage]:
+    docs = field_docs(schema.config) if schema.config else {}
+    return [
+        KeyPage(name, WORDS.type(key.annotation), default_words(key.default), docs.get(name, ""))
+        for name, key in schema.keys.items()
+    ]
+
+
+def _file(factory: str) -> str:
+    try:
+        spec = importlib.util.find_spec(factory.partition(":")[0])
+    except ImportError:
+        return ""
+    return spec.origin or "" if spec else ""
