@@ -111,12 +111,12 @@ def main(argv: Sequence[str]) -> int:
         seed: (options.ablation / f"seed-{seed}", options.runs / f"seed-{seed}") for seed in options.seeds
     }
     try:
-        for run, folder in folders.values():
+        for run, folder in folders:
             do_seed(run, folder)
         found = {
-            "no CapFilt": [figures(run, "none") for run, _ in folders.values()],
-            "captioner and filter as trained": [figures(run, "both") for run, _ in folders.values()],
-            **{name: [figures(folder, way) for _, folder in folders.values()] for way, name in WAYS.items()},
+            "no CapFilt": [figures(run, "none") for run, _ in folders],
+            "captioner and filter as trained": [figures(run, "both") for run, _ in folders],
+            **{name: [figures(folder, way) for _, folder in folders] for way, name in WAYS.items()},
         }
     except MmtkError as error:
         print(f"ablation_oracle: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ import re
 import runpy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pytest
 import yaml
@@ -23,7 +23,7 @@ from mmtk.kinds import KINDS
 from mmtk.plugins import PluginHost, load_plugins
 from mmtk.recipe import check_recipe, load_recipe
 from mmtk.recipe.check import Settings
-from mmtk.recipe.key_words import KeyWords
+from mmtk.recipe.key_words import KeyWords, default_words
 from mmtk.recipe.problems import Problem
 from mmtk.recipe.yaml_reader import read_yaml
 from mmtk.types import RawSample
@@ -378,15 +378,15 @@ def test_types_in_words(annotation: Any, words: str) -> None:
         (Range(0, 1, high_open=True), "in [0, 1)"),
     ],
 )
-def test_bounds_in_words(generator: dict[str, Any], bounds: Range, words: str) -> None:
-    assert generator["_bounds"](bounds) == words
+def test_bounds_in_words(bounds: Range, words: str) -> None:
+    assert KeyWords(str, str).type(Annotated[float, bounds]) == f"number {words}"
 
 
 @pytest.mark.parametrize(
     ("default", "words"),
-    [(None, "`null`"), (True, "`true`"), ("", '`""`'), (0.25, "`0.25`"), ((1, 2), "`[1, 2]`")],
+    [(None, "null"), (True, "true"), ("", '""'), (0.25, "0.25"), ((1, 2), "[1, 2]")],
 )
-def test_defaults_are_yaml(generator: dict[str, Any], default: Any, words: str) -> None:
-    assert generator["default_words"](default) == words
-    again = yaml.safe_load(words.strip("`"))
+def test_defaults_are_yaml(default: Any, words: str) -> None:
+    assert default_words(default) == words
+    again = yaml.safe_load(words)
     assert again == (list(default) if isinstance(default, tuple) else default)

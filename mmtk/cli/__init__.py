@@ -39,7 +39,7 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if completion.asked():
         words = completion.typed_words()
-        completion.answer(build_parser(*_commands(words), words or ["--help"]))
+        completion.answer(build_parser(*_commands(words), [*words, "--help"]))
     try:
         parsed = _parsed(build_parser(*_commands(arguments), arguments), arguments)
         return parsed.execute(parsed), ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal
 
 from mmtk.config import Range, Slot, node
 from mmtk.kinds import Blueprint, ImageTransform, Reader, Stream, TextTransform
@@ -137,6 +138,11 @@ DEFAULT_LIMITS = ImageLimits()
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """One dataset of a mixture."""
+
+    # For 'mmtk show': neither key is required, but one of them is.
+    EXAMPLE: ClassVar[Mapping[str, object]] = MappingProxyType(
+        {"reader": {"use": "webdataset", "path": "path/to/dataset"}}
+    )
 
     reader: Annotated[Blueprint[Reader] | None, Slot("reader")] = None
     """the dataset, if its samples can be read in any order"""

@@ -42,6 +42,8 @@ def _example(name: str, annotation: Any, notes: tuple[Any, ...], registry: Regis
     if arguments:  # of a union, the first one
         return _example(name, arguments[0], notes, registry, depth)
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        if example := getattr(annotation, "EXAMPLE", None):
+            return dict(example)
         keys = {n: k for n, k in dataclass_keys(annotation).items() if k.default is REQUIRED}
         return {n: _example(n, key.annotation, (), registry, depth) for n, key in keys.items()}
     return _example_value(name, annotation, notes)
