@@ -139,7 +139,7 @@ def test_every_stage_and_its_outputs_are_in_the_recipe_page(host: PluginHost) ->
 
 def test_every_top_level_key_is_explained() -> None:
     text = (DOCS / "recipes.md").read_text(encoding="utf-8")
-    for key in (*Settings.__dataclass_fields__, "extends", "definitions", "stages"):
+    for key in (*Settings.__dataclass_fields__, "extends", "profiles", "definitions", "stages"):
         assert f"\n| `{key}` |" in text
 
 
@@ -234,6 +234,7 @@ def test_overrides_in_commands_fit_their_recipes(host: PluginHost) -> None:
         match = re.match(r"mmtk (?:run|check) (recipes/(?:quickstart|emoji)\.yaml)(.*)", command)
         if match:
             words = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", match[2])]
+            words = [word for word in words if not word.startswith("--")]
             check_recipe(load_recipe(match[1], words), host.registry)
             checked += bool(words) and block.page.name == "recipes.md"
     assert checked >= 2

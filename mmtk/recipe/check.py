@@ -13,7 +13,7 @@ from mmtk.errors import MmtkError, RecipeError
 from mmtk.recipe.load import RecipeDocument
 from mmtk.recipe.marks import Marked
 from mmtk.recipe.nodes import NodeChecker
-from mmtk.recipe.problems import Problem, recipe_error
+from mmtk.recipe.problems import TOO_DEEP, Problem, UnreadableError, recipe_error
 from mmtk.recipe.references import Reference, leaves
 from mmtk.recipe.schema import component_schema, dataclass_keys
 from mmtk.recipe.site import Invalid, Site
@@ -89,7 +89,10 @@ def check_recipe(document: RecipeDocument, registry: Registry) -> CheckedRecipe:
     Raises:
         RecipeError: with everything that is wrong, each with its place, its key and the nearest spelling.
     """
-    return _RecipeCheck(document, registry).run()
+    try:
+        return _RecipeCheck(document, registry).run()
+    except RecursionError:
+        raise UnreadableError(document.root.place, TOO_DEEP) from None
 
 
 class _RecipeCheck:

@@ -207,7 +207,10 @@ def _scalar(marked: Marked, base: Any, site: Site, markers: Markers) -> Any:
     if isinstance(base, type) and issubclass(base, Enum):
         return value if isinstance(value, base) else _choice(marked, {one.value: one for one in base}, site)
     if base is float and type(value) is int:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            return site.fault(marked.place, f"{show(value)} is too large")
     if base not in (int, float, bool, str):
         return site.fault(marked.place, f"this field's type {base!r} can't be filled by a recipe")
     if type(value) is not base:

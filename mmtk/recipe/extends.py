@@ -67,7 +67,7 @@ def _base_path(named: Marked, above: tuple[Path, ...]) -> Path:
     if any(path.resolve() == one.resolve() for one in above):
         chain = " -> ".join(str(one) for one in (*above, path))
         raise UnreadableError(named.place, f"recipes extend each other in a circle: {chain}", "extends")
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
         fault = what_is_missing(path) or f"{path} is a folder, and no recipe"
         raise UnreadableError(named.place, fault, "extends")
     return path

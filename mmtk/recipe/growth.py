@@ -9,6 +9,7 @@ from mmtk.recipe.marks import Marked, at
 from mmtk.recipe.problems import UnreadableError
 
 MOST_VALUES = 100_000  # a large recipe has a few hundred
+DEEPEST = 40  # mappings and lists within each other; the deepest recipe has a dozen
 LONG_TEXT = 1000  # characters that count as one value more
 # What names a resolver or is put together counts as one value.
 REFERENCE = re.compile(r"\$\{(\.*)([^\s${}:.][^${}:]*)\}")

@@ -11,7 +11,7 @@ from mmtk.recipe.extends import read_extended
 from mmtk.recipe.interpolation import resolve
 from mmtk.recipe.marks import Marked, plain
 from mmtk.recipe.overrides import apply_overrides
-from mmtk.recipe.problems import Problem
+from mmtk.recipe.problems import TOO_DEEP, Problem, UnreadableError
 from mmtk.recipe.profiles import apply_profiles
 
 
@@ -52,5 +52,8 @@ def load_recipe(
     root = read_extended(Path(path), problems)
     root = apply_profiles(root, profiles, problems)
     root = apply_overrides(root, overrides, problems)
-    root = resolve(root, problems)
+    try:
+        root = resolve(root, problems)
+    except RecursionError:
+        raise UnreadableError(root.place, TOO_DEEP) from None
     return RecipeDocument(Path(path), root, tuple(problems))

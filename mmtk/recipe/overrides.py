@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from mmtk.recipe.growth import DEEPEST
 from mmtk.recipe.marks import Marked, Place, assign, at
 from mmtk.recipe.problems import Problem, UnreadableError
 from mmtk.recipe.yaml_reader import read_yaml
@@ -27,6 +28,9 @@ def apply_overrides(recipe: Marked, overrides: Iterable[str], problems: list[Pro
             problems.append(Problem(place, "", "expected key=value, e.g. stages.pretrain.epochs=2"))
             continue
         parts = list(PART.finditer(key))
+        if len(parts) > DEEPEST:
+            problems.append(Problem(place, "", f"a key of more than {DEEPEST} parts"))
+            continue
         keys = [part[0] for part in parts]
         places = [replace(place, column=part.start() + 1) for part in parts]
         if unknown := _unknown_part(recipe, keys):

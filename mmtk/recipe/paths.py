@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from pathlib import Path
 
+from mmtk.printable import brief
 from mmtk.registry import nearest
 
 BRACES = re.compile(r"\{[^{}]*\}")
@@ -17,7 +19,7 @@ def matches(path: Path) -> list[Path]:
     Braces (``a-{0000..0123}.tar``) are read as ``*``: which of the names are meant is for the reader to say.
     """
     path = path.expanduser()
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
         return [path]
     found = glob.glob(BRACES.sub("*", str(path)))  # noqa: PTH207 - Path.glob takes no absolute pattern
     return [Path(name) for name in sorted(found)]
@@ -30,14 +32,17 @@ def what_is_missing(path: Path) -> str | None:
     path = path.expanduser()
     seen = "" if path.is_absolute() else f", seen from {Path.cwd()}"
     if glob.has_magic(BRACES.sub("*", str(path))):
-        return f"no file fits the pattern {path}{seen}"
+        return f"no file fits the pattern {brief(path)}{seen}"
     near = near_file(path)
     hint = f"; did you mean {near}?" if near else ""
-    return f"there is no file or folder {path}{seen}{hint}"
+    return f"there is no file or folder {brief(path)}{seen}{hint}"
 
 
 def near_file(path: Path) -> Path | None:
     """Return what lies beside ``path`` with the nearest name, if there is any such."""
-    parent = path.parent
-    near = nearest(path.name, [one.name for one in parent.iterdir()]) if parent.is_dir() else None
-    return parent / near if near else None
+    try:
+        beside = os.listdir(path.parent)  # noqa: PTH208 - names are wanted
+    except OSError:
+        return None
+    near = nearest(path.name, beside)
+    return path.parent / near if near else None

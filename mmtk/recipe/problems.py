@@ -9,6 +9,8 @@ from mmtk.errors import RecipeError
 from mmtk.recipe.excerpt import excerpt
 from mmtk.recipe.marks import Place
 
+TOO_DEEP = "its references make it nest too deeply"
+
 
 @dataclass(frozen=True)
 class Problem:

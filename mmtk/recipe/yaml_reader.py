@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from mmtk.recipe.growth import MOST_VALUES
+from mmtk.recipe.growth import DEEPEST, MOST_VALUES
 from mmtk.recipe.marks import BROKEN, Marked, Place
 from mmtk.recipe.problems import Problem, UnreadableError, join
 
@@ -134,6 +134,8 @@ class _Reader:
     def read(self, node: Node, path: str, above: tuple[Node, ...]) -> Marked:
         if any(node is one for one in above):
             return self.fault(node, path, "an anchor that contains itself")
+        if len(above) > DEEPEST:
+            return self.fault(node, path, f"nested more than {DEEPEST} levels deep")
         if isinstance(node, MappingNode) and node.tag == f"{TAG}map":
             return Marked(self.mapping(node, path, (*above, node)), self.place(node))
         if isinstance(node, SequenceNode) and node.tag == f"{TAG}seq":

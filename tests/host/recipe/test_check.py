@@ -424,3 +424,11 @@ def test_a_misspelt_reference(reference: str, hint: str) -> None:
     (fault,) = faults(text)
     assert fault.startswith(f"recipe.yaml:6:11  stages.work.text: {reference}: ")
     assert fault.endswith(hint)
+
+
+def test_a_name_that_is_too_long_for_a_file() -> None:
+    (fault,) = faults(WORK + f"    blob: {'a' * 5000}\n")
+    assert "there is no file or folder aaa" in fault
+    assert len(fault) < 500
+    with pytest.raises(RecipeError, match="extends: there is no file or folder aaa"):
+        check(f"extends: {'a' * 5000}\n")

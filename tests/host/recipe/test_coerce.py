@@ -96,6 +96,7 @@ def test_what_fits(value: Any, annotation: Any, expected: Any) -> None:
         (1, bool, "expected true or false, not 1"),
         (True, float, "expected a number, not true"),
         (3.0, int, "expected a whole number, not 3.0"),
+        (10**400, float, f"1{'0' * 57}…0 is too large"),
         ("3", int, "expected a whole number, not '3'; write it without the quotes"),
         (3, str, "expected text, not 3; put it in quotes"),
         ([1], str, "expected text, not a list"),

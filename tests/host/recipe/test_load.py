@@ -233,3 +233,14 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
     text = BASE + "seed: 8\nx: ${nowhere}\ny: ${\nz: '???'\n"
     document = load(tmp_path, text, "stages.trian.epochs=3", "nonsense")
     assert len(document.problems) == 6
+
+
+def test_a_key_of_very_many_parts(tmp_path: Path) -> None:
+    (fault,) = faults(load(tmp_path, BASE, f"{'a.' * 2000}b=1"))
+    assert fault.endswith(": a key of more than 40 parts")
+
+
+def test_references_that_nest_too_deeply(tmp_path: Path) -> None:
+    chain = "".join(f"a{n}: {'[' * 30}'${{a{n - 1}}}'{']' * 30}\n" for n in range(1, 40))
+    with pytest.raises(RecipeError, match="too deeply"):
+        load(tmp_path, f"a0: 1\n{chain}")

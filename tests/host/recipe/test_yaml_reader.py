@@ -254,3 +254,10 @@ def test_broken_yaml_is_explained(text: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         read(text)
     assert str(caught.value).startswith(message)
+
+
+def test_what_is_nested_too_deeply_has_its_place() -> None:
+    problems: list[Problem] = []
+    read_yaml("b: 1\na: " + "[" * 50 + "]" * 50 + "\n", "x.yaml", problems)
+    (problem,) = problems
+    assert (problem.place.line, problem.message) == (2, "nested more than 40 levels deep")
