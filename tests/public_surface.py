@@ -105,7 +105,9 @@ def main() -> int:
     old = SNAPSHOT.read_text(encoding="utf-8") if SNAPSHOT.is_file() else ""
     names = changed(old, new) if old else []
     if missing := unmentioned(names, newest_section(CHANGELOG.read_text(encoding="utf-8"))):
-        print(f"the newest section of {CHANGELOG.name} says nothing of: {', '.join(missing)}", file=sys.stderr)
+        print(
+            f"the newest section of {CHANGELOG.name} says nothing of: {', '.join(missing)}", file=sys.stderr
+        )
         return 1
     SNAPSHOT.write_text(new, encoding="utf-8")
     print(f"{SNAPSHOT.name}: {len(names)} names have changed")
