@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -196,7 +195,8 @@ def test_from_wheels_without_a_checkout_it_is_listed_checked_run_and_tested(tmp_
     subprocess.run([*pip, "--disable-pip-version-check", "--target", site, *wheels], check=True)
     # Plain .pth lines add the packages but run none of the other environment's .pth files, so that an
     # editable mmtk of its stays unseen; of its distributions, the venv's own come first.
-    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    libraries = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    (site / "dependencies.pth").write_text("".join(f"{path}\n" for path in libraries))
     work = tmp_path / "work"
     where = in_venv(
         python, "-c", "import mmtk, mmtk_blip; print(mmtk.__file__, mmtk_blip.__file__)", cwd=work

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtk.engine.weights import read_weights
+from mmtk.testing import check_head, check_negatives, tiny_model
 from tests.third_party import PACKAGES, imported_from_mmtk, install, mmtk
 
 SOURCE = PACKAGES / "mmtk_example"
@@ -166,3 +167,12 @@ def test_semi_hard_prefers_pairs_less_similar_than_the_true_one() -> None:
         assert all(ids[text] != ids[image] for image, text in enumerate(one.text_for_image.tolist()))
     same = sampler(logits, logits, torch.ones(4, 4, dtype=torch.bool), generator)
     assert all(0 <= index < 4 for index in same.image_for_text.tolist())
+
+
+@pytest.mark.usefixtures("on_path")
+def test_both_keep_the_promises_of_their_kinds(tmp_path: Path) -> None:
+    from mmtk_example.semi_hard import SemiHard
+    from mmtk_example.sigmoid import SigmoidHead
+
+    check_head(SigmoidHead(), tiny_model(tmp_path))
+    check_negatives(SemiHard())

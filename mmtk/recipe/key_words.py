@@ -61,7 +61,8 @@ class KeyWords:
         bounds = [
             f" {_bounds(note)}" for note in notes if isinstance(note, Range) and annotation in (int, float)
         ]
-        return "".join([_PLAIN.get(annotation) or getattr(annotation, "__name__", str(annotation)), *bounds])
+        plain = _PLAIN.get(annotation) or str(getattr(annotation, "__name__", annotation))
+        return "".join([plain, *bounds])
 
     def _list(self, origin: Any, arguments: tuple[Any, ...], notes: Sequence[Any]) -> str:
         if not arguments:

@@ -20,8 +20,6 @@ from mmtk.testing.promise import (
 )
 from mmtk.testing.tiny import IMAGE_SIZE, TEXTS, tiny_batch, tiny_state
 
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
-
 
 def check_image_encoder(encoder: ImageEncoder, image_size: int | None = None) -> None:
     """Tokens of the right shape, each image's own whatever the batch, with gradients.
@@ -31,14 +29,14 @@ def check_image_encoder(encoder: ImageEncoder, image_size: int | None = None) ->
         image_size: edge of the pictures to try; None takes its ``image_size``, or 32 where it has none.
     """
     module = _module(encoder)
-    size = image_size or getattr(encoder, "image_size", IMAGE_SIZE)
+    size = int(image_size or getattr(encoder, "image_size", IMAGE_SIZE))
     images = tiny_batch(3, image_size=size).images
     module.eval()
     tokens = promise_tensor(encoder(images), encoder, "the tokens", (3, None, encoder.width), torch.float32)
     again = encoder(images)
     promise(torch.equal(tokens, again), encoder, "the same images give other tokens in evaluation mode")
     alone = torch.cat([encoder(images[place : place + 1]) for place in range(3)])
-    promise(torch.allclose(tokens, alone, **TOLERANCE), encoder, "an image's tokens depend on its batch")
+    promise(_close(tokens, alone), encoder, "an image's tokens depend on its batch")
     promise(not torch.allclose(tokens[0], tokens[1]), encoder, "two different images give equal tokens")
     if hasattr(encoder, "grid"):
         rows, columns = encoder.grid(images)
@@ -179,13 +177,13 @@ def check_model(model: Any) -> None:
         for what, encoding in (("image", images), ("text", texts)):
             promise(len(encoding) == 3, model, f"an {what} encoding of 3 has the length {len(encoding)}")
             chosen = encoding.select(index)
-            same = torch.allclose(chosen.features, encoding.features[index], **TOLERANCE)
+            same = _close(chosen.features, encoding.features[index])
             promise(same and len(chosen) == 4, model, f"select gives other {what} features")
         promise(torch.equal(images.select(index).embeds, embeds[index]), model, "select gives other embeds")
         towers = model.feature_towers()
         seen, read, *_ = towers(batch.images, texts.ids, texts.mask)
-        promise(torch.allclose(seen, features, **TOLERANCE), model, "its towers give other image features")
-        promise(torch.allclose(read, written, **TOLERANCE), model, "its towers give other text features")
+        promise(_close(seen, features), model, "its towers give other image features")
+        promise(_close(read, written), model, "its towers give other text features")
         promise(joint[1] == towers.embed_dim, model, f"embed_dim {towers.embed_dim}, features of {joint[1]}")
     mine = {parameter.data_ptr() for parameter in module.parameters()}
     shared = all(parameter.data_ptr() in mine for parameter in towers.parameters())
@@ -196,6 +194,10 @@ def check_model(model: Any) -> None:
         promise(first is second, model, f"the context computes '{name}' anew each time it is read")
     matching = promise_tensor(context.similarities.matching, model, "matching", (3, None), torch.bool)
     promise(bool(matching.diagonal().all()), model, "matching: a pair doesn't match itself")
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def _module(component: Any) -> nn.Module:

@@ -127,9 +127,9 @@ def check_capfilt_step(
         "backwards": [images[::-1]],
     }
     for how, batches in splits.items():
-        made = [one for batch in batches if batch for one in step(batch)]
-        made = made[::-1] if how == "backwards" else made
-        for one, other in zip(whole, made, strict=True):
+        again = [one for batch in batches if batch for one in step(batch)]
+        again = again[::-1] if how == "backwards" else again
+        for one, other in zip(whole, again, strict=True):
             fault = _difference(one, other)
             promise(not fault, step, f"an image worked on {how} comes out otherwise: {fault}")
     promise(list(step([])) == [], step, "makes something of no images")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mmtk.plugins import load_plugins
 from mmtk.recipe.build import ComponentBlueprint, blueprint, from_plain
 from mmtk.registry import Registry
 from mmtk.stages.context import StageContext
-from mmtk.types import Batch, RawSample, StepState, stable_hash
+from mmtk.types import Batch, Quarantined, RawSample, StepState, stable_hash
 
 IMAGE_SIZE = 32
 WORDS = ("a", "the", "red", "blue", "small", "big", "cat", "dog", "owl", "tree", "house", "picture", "of")
@@ -31,7 +31,7 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 class ListReader:
     """A reader of samples in memory."""
 
-    quarantined = ()
+    quarantined: Sequence[Quarantined] = ()
 
     def __init__(self, samples: Iterable[RawSample]) -> None:
         self._samples = list(samples)
