@@ -19,6 +19,7 @@ html_title = "mmtk"
 extensions = ["myst_parser"]
 myst_heading_anchors = 4  # the same names that a code host gives to headings
 html_theme = "furo"
+html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
 

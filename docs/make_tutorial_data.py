@@ -24,13 +24,12 @@ from PIL import Image
 
 from mmtk.api import RawSample
 
-CATEGORIES = ("animals-nature", "food-drink")
-SAMPLES_PER_SHARD = 200  # img2dataset's default is 10,000
+SAMPLES_PER_SHARD = 1000  # img2dataset's default is 10,000
 LABELS = 200
 
 
 def main(folder: Path) -> None:
-    truth = {row["key"]: row["clean"] for row in read_truth(CATEGORIES).to_pylist()}
+    truth = {row["key"]: row["clean"] for row in read_truth().to_pylist()}
     web = list(read_split("web_train", truth.keys()))
     clean = {}
     for shard, start in enumerate(range(0, len(web), SAMPLES_PER_SHARD)):
