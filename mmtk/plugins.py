@@ -14,11 +14,14 @@ import pluggy
 from mmtk import hookspecs
 from mmtk.api_version import RANGE, api_fault, stated_range
 from mmtk.commands import BUILT_IN, Command, command_fault, repeated
+from mmtk.events import Listener, Listeners
 from mmtk.hookspecs import PROJECT_NAME
 from mmtk.kinds import KINDS
+from mmtk.plugin_choice import PluginChoice
 from mmtk.registry import Component, Registration, Registry, nearest
 
 GROUP = "mmtk"
+OFFERS = ("mmtk_components", "mmtk_commands")  # hooks that are called when plugins are loaded
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
@@ -35,6 +38,7 @@ class PluginInfo:
         error: why it is quarantined; None if it works.
         components: what it offers; nothing if it is quarantined.
         commands: what it adds to the program ``mmtk``; nothing if it is quarantined.
+        left_out: whether the user has asked not to load it; ``error`` says how.
     """
 
     name: str
@@ -44,6 +48,7 @@ class PluginInfo:
     error: str | None = None
     components: tuple[Component, ...] = ()
     commands: tuple[Command, ...] = ()
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,16 @@ def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
     """Load every plugin. A broken one is quarantined with its reason and never stops the others.
 
     Args:
-        points: entry points to load; None takes those of the group ``mmtk`` of everything installed.
+        points: entry points to load; None takes those of the group ``mmtk`` of everything installed. Those
+            that ``MMTK_PLUGINS`` blocks or doesn't pick are left out.
+
+    Raises PluginError when ``MMTK_PLUGINS`` names what is no plugin.
     """
     manager = pluggy.PluginManager(PROJECT_NAME)
     manager.add_hookspecs(hookspecs)
-    found = entry_points(group=GROUP) if points is None else points
+    found = list(entry_points(group=GROUP) if points is None else points)
+    choice = PluginChoice.of_environment()
+    choice.check({point.name for point in found})
     plugins: dict[str, PluginInfo] = {}
     refused: list[PluginInfo] = []
     for point in sorted(found, key=_own_first):
@@ -77,13 +87,32 @@ def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
             taken = f"the name '{point.name}' is taken by {first.distribution} {first.version}"
             refused.append(replace(info, error=f"{taken}, {first.module}"))
             continue
+        if why := choice.leaves_out(point.name, info.distribution == PROJECT_NAME):
+            plugins[point.name] = replace(info, error=why, left_out=True)
+            continue
         plugins[point.name] = replace(info, error=_register(manager, point))
     for name, reason in _misspelt_hooks(manager):
         plugins[name] = replace(plugins[name], error=reason)
     for name, _module in manager.list_name_plugin():
         plugins[name] = _ask(manager, plugins[name])
     everything = (*_without_clashes(plugins).values(), *refused)
-    return PluginHost(_registry(everything), everything)
+    return PluginHost(_registry(everything, _listeners(manager, everything)), everything)
+
+
+def _listeners(manager: pluggy.PluginManager, plugins: Iterable[PluginInfo]) -> Listeners:
+    """What the working plugins implement beside their offers."""
+    working = {plugin.name: plugin for plugin in plugins if plugin.error is None}
+    by_hook: dict[str, tuple[Listener, ...]] = {}
+    for hook in _hooks():
+        if hook in OFFERS:
+            continue
+        for implementation in getattr(manager.hook, hook).get_hookimpls():
+            if plugin := working.get(implementation.plugin_name):
+                others = [module for name, module in manager.list_name_plugin() if name != plugin.name]
+                who = f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version})"
+                one = Listener(who, manager.subset_hook_caller(hook, others))
+                by_hook[hook] = (*by_hook.get(hook, ()), one)
+    return Listeners(by_hook)
 
 
 def _own_first(point: EntryPoint) -> tuple[str, bool, tuple[str, str]]:
@@ -119,7 +148,7 @@ def _register(manager: pluggy.PluginManager, point: EntryPoint) -> str | None:
         return _first_line(error)
     if not manager.get_hookcallers(module):
         manager.unregister(name=point.name)
-        return f"implements no hook of mmtk ({', '.join(_hooks())}); is @hookimpl missing?"
+        return f"implements no hook of mmtk, such as {OFFERS[0]}; is @hookimpl missing?"
     return None
 
 
@@ -150,7 +179,7 @@ def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
     """Ask one plugin for its components and commands."""
     others = [module for name, module in manager.list_name_plugin() if name != info.name]
     offers: dict[str, tuple[Any, ...]] = {}
-    for hook in _hooks():
+    for hook in OFFERS:
         try:
             answers = manager.subset_hook_caller(hook, others)()
             offers[hook] = tuple(one for answer in answers for one in answer)
@@ -202,7 +231,7 @@ def _fault(component: Any) -> str | None:
     return None
 
 
-def _registry(plugins: Iterable[PluginInfo]) -> Registry:
+def _registry(plugins: Iterable[PluginInfo], listeners: Listeners) -> Registry:
     registrations: list[Registration] = []
     broken: dict[str, str] = {}
     for plugin in plugins:
@@ -212,7 +241,7 @@ def _registry(plugins: Iterable[PluginInfo]) -> Registry:
         ]
         if plugin.error is not None:
             broken.setdefault(plugin.name, f"{plugin.error} ({plugin.distribution} {plugin.version})")
-    return Registry(registrations, broken)
+    return Registry(registrations, broken, listeners)
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmtk.errors import PluginError, RecipeError
+from mmtk.events import Listeners
 
 CLOSE = 0.5
 
@@ -82,14 +83,18 @@ class Registry:
     """
 
     def __init__(
-        self, registrations: Iterable[Registration] = (), broken: Mapping[str, str] | None = None
+        self,
+        registrations: Iterable[Registration] = (),
+        broken: Mapping[str, str] | None = None,
+        listeners: Listeners | None = None,
     ) -> None:
-        """Take the components, and for each broken plugin what is wrong with it.
+        """Take the components, for each broken plugin what is wrong with it, and who hears of events.
 
         Raises:
             PluginError: one plugin offers two components of one kind and name.
         """
         self.broken = dict(broken or {})
+        self.listeners = listeners or Listeners()
         self._kinds: dict[str, dict[str, Registration]] = {}
         for registration in registrations:
             kind = self._kinds.setdefault(registration.component.kind, {})

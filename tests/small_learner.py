@@ -18,6 +18,7 @@ from mmtk.data.images.transforms import BlipTest
 from mmtk.data.texts import BlipCaption
 from mmtk.engine.learner import Learner
 from mmtk.errors import DataError
+from mmtk.registry import Registry
 from mmtk.stages.context import StageContext
 from mmtk.types import Decoding, Quarantined, RawSample, stable_hash
 
@@ -174,5 +175,4 @@ def data_config(reader: Any, *, batch_size: int = 3, workers: int = 0) -> Evalua
 def stage_context(folder: Path, *, seed: int = 0, lines: list[str] | None = None) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
     said = lines if lines is not None else []
-    registry: Any = None
-    return StageContext("stage", folder, seed, "cpu", registry, said.append)
+    return StageContext("stage", folder, seed, "cpu", Registry(), said.append)

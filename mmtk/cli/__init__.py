@@ -15,6 +15,7 @@ from mmtk.disk import FULL_DISK
 from mmtk.distributed.launcher import note_exit
 from mmtk.distributed.ranks import SilentExitError
 from mmtk.errors import LostContactError, MmtkError, exit_code
+from mmtk.plugin_choice import take_options
 
 LISTS = ("options", "overrides", "images", "texts")  # arguments that a command takes any number of
 WITHOUT_PLUGINS = {"--version", *(command.name for command in BUILT_IN)}
@@ -41,6 +42,7 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         words = completion.typed_words()
         completion.answer(build_parser(*_commands(words), [*words, "--help"]))
     try:
+        arguments = take_options(arguments)
         parsed = _parsed(build_parser(*_commands(arguments), arguments), arguments)
         return parsed.execute(parsed), ""
     except LostContactError as lost:

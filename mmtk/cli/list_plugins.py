@@ -46,7 +46,8 @@ def execute(arguments: argparse.Namespace) -> int:
     for plugin in plugins:
         if plugin.error is not None:
             origin = f"{plugin.distribution} {plugin.version}, {plugin.module}"
-            broken = printable_lines(f"broken: {plugin.name} ({origin}): {plugin.error}")
+            state = "left out" if plugin.left_out else "broken"
+            broken = printable_lines(f"{state}: {plugin.name} ({origin}): {plugin.error}")
             console.print(broken, markup=False, emoji=False, soft_wrap=True)
     return 0
 

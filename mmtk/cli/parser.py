@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from mmtk.commands import Command, load_command
+from mmtk.plugin_choice import OPTION
 from mmtk.printable import printable_lines
 from mmtk.registry import nearest
 
@@ -46,6 +47,9 @@ def build_parser(commands: Sequence[Command], broken: Mapping[str, str], words: 
         prog="mmtk",
         description="Pre-train BLIP-style vision-language models and bootstrap their captions.",
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        OPTION, metavar="NAME", help="leave a plugin out, before or behind the command; may be repeated"
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show mmtk's version and exit")
     _add(parser, commands, broken, words)

@@ -112,7 +112,9 @@ def _plugins(host: PluginHost) -> Iterator[Finding]:
         origin = f"{plugin.distribution} {plugin.version}"
         own = plugin.distribution == "mmtk"
         detail = f"{origin}, {plugin.error}" if plugin.error else origin
-        yield Finding("Plugins", plugin.name, plugin.error is None, detail, needed=own)
+        yield Finding(
+            "Plugins", plugin.name, plugin.error is None, detail, needed=own and not plugin.left_out
+        )
 
 
 def _requirements() -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mmtk.data.pipeline import TrainingData
-from mmtk.distributed.collectives import agreed, gather_objects, mean_over_ranks, world_size
+from mmtk.distributed.collectives import agreed, gather_objects, mean_over_ranks, rank, world_size
 from mmtk.engine.batches import step_batches
 from mmtk.engine.configs import TrainConfig
 from mmtk.engine.figures import Window
@@ -22,6 +22,7 @@ from mmtk.engine.step_clock import StepClock, section
 from mmtk.engine.step_trace import StepTrace
 from mmtk.engine.trainer import NonFiniteStepError, Trainer, chance_losses
 from mmtk.errors import StageError
+from mmtk.events import CheckpointSaved, EpochEnded, MetricsLogged, StepEnded
 from mmtk.kinds import Logger
 from mmtk.registry import nearest
 from mmtk.stages.context import StageContext
@@ -136,15 +137,19 @@ def run_steps(job: Job, start: int, loggers: list[Logger]) -> None:
                     job.window.add(figures, sum(map(len, batches)), waited)
                     job.since_save.add(figures, sum(map(len, batches)), waited)
                     shown.update(done, figures | _counts(job))
+                    _tell(job, StepEnded(context.name, done, figures))
                     _warn(watch, figures, shown)
                 if done % job.config.log_every == 0 or done == total:
                     _log(job, done, loggers)
             job.clock.step()
             trace.step()
             stopped = _any_rank_stops(stop, context.device)
+            if trainer.course.ends_epoch(done):
+                _tell(job, EpochEnded(context.name, trainer.course.place(done).epoch, done))
             if stopped or job.saves_after(done):
                 with section("saving"):
                     job.save(done)
+                _tell(job, CheckpointSaved(context.name, context.folder, done))
             if stopped:
                 job.states.wait()
                 raise Interrupted(stopped, saved=True)
@@ -172,8 +177,16 @@ def _log(job: Job, step: int, loggers: list[Logger]) -> None:
     course = job.trainer.course
     means = job.window.close() | {"epoch": course.scheduled(step) / course.steps_per_epoch}
     means["lr"] = job.trainer.optimizer.param_groups[0]["lr"]
+    figures = means | _counts(job)
     for logger in loggers:
-        logger.log(step, means | _counts(job))
+        logger.log(step, figures)
+    _tell(job, MetricsLogged(job.context.name, job.context.folder, step, figures))
+
+
+def _tell(job: Job, event: object) -> None:
+    """Let plugins know of an event, on the first rank."""
+    if rank() == 0:
+        job.context.registry.listeners.tell(event)
 
 
 def _counts(job: Job) -> dict[str, float]:

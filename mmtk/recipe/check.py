@@ -11,11 +11,11 @@ from typing import Annotated
 from mmtk.config import Input, Range
 from mmtk.errors import MmtkError, RecipeError
 from mmtk.recipe.load import RecipeDocument
-from mmtk.recipe.marks import Marked
+from mmtk.recipe.marks import Marked, mark
 from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.problems import TOO_DEEP, Problem, UnreadableError, recipe_error
 from mmtk.recipe.references import Reference, leaves
-from mmtk.recipe.schema import component_schema, dataclass_keys
+from mmtk.recipe.schema import Key, component_schema, dataclass_keys
 from mmtk.recipe.site import Invalid, Site
 from mmtk.recipe.variables import VARIABLE
 from mmtk.registry import Registry, nearest
@@ -124,8 +124,23 @@ class _RecipeCheck:
             near = nearest(key, spellings)
             hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(spellings)}"
             Site(key, self.problems).fault(own.pop(key).named_at, f"unknown key of a recipe; {hint}")
+        own = {**self.defaults(known), **own}
         settings = self.checker.record(replace(root, value=own), Settings, Site("", self.problems))
         return None if isinstance(settings, Invalid) else settings
+
+    def defaults(self, known: Mapping[str, Key]) -> dict[str, Marked]:
+        """Keys that plugins give every recipe; of several plugins the last one's hold."""
+        place = self.document.root.place
+        found: dict[str, Marked] = {}
+        for given in self.registry.listeners.ask("mmtk_recipe_defaults"):
+            for key, value in given.items() if isinstance(given, Mapping) else ():
+                if key in known:
+                    found[key] = mark(value, place)
+                else:
+                    hint = f"there are: {', '.join(known)}"
+                    why = f"a plugin gives this key as a recipe's default, which is unknown; {hint}"
+                    Site(str(key), self.problems).fault(place, why)
+        return found
 
     def stages(self) -> dict[str, CheckedStage]:
         site = Site("", self.problems).within(dataclass_keys(Settings)).below("stages")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -32,6 +32,7 @@ class ReportStage:
     def run(self, context: StageContext) -> None:
         """Write the page. Raises StageError with the section's place when one of them can't be made."""
         sections = [_built(place, blueprint, context) for place, blueprint in enumerate(self._sections, 1)]
+        sections += _of_plugins(context)
         named = anchored(sections)
         files = write_files(context.folder, context.name, named)
         run_folder = context.folder.parent
@@ -47,6 +48,12 @@ class ReportStage:
         temporary.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
         temporary.replace(path)
         context.say(f"report: {len(sections)} sections, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _of_plugins(context: StageContext) -> list[ReportSection]:
+    """The sections that plugins add to every report, behind those of the recipe."""
+    answers = context.registry.listeners.ask("mmtk_report_sections", folder=context.folder.parent)
+    return [section for sections in answers if isinstance(sections, Iterable) for section in sections]
 
 
 def _built(place: int, blueprint: Blueprint[ReportSection], context: StageContext) -> ReportSection:

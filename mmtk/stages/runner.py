@@ -6,9 +6,10 @@ others join in where a stage is the work of all.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from mmtk.disk import FULL_DISK, cause_and_room
 from mmtk.distributed.group import process_group
 from mmtk.distributed.ranks import Ranks
 from mmtk.errors import MmtkError, StageError
+from mmtk.events import RunEnded, RunStarted, StageEnded, StageStarted
 from mmtk.printable import printable_lines
 from mmtk.recipe.build import blueprint
 from mmtk.recipe.run_folder import ENVIRONMENT, RESOLVED, resolved_text
@@ -59,10 +61,11 @@ def _lead(run: Run) -> None:
         if dead:
             run.say(f"an earlier run was killed ({dead})")
         run.describe()
-        for number, name in enumerate(run.order, 1):
-            run.heading(f"[{number}/{len(run.order)}] {name} ({run.checked.stages[name].node.use})")
-            run.stage(run.checked.stages[name])
-            run.ranks.tell(f"{name}/ended", True)
+        with run.told():
+            for number, name in enumerate(run.order, 1):
+                run.heading(f"[{number}/{len(run.order)}] {name} ({run.checked.stages[name].node.use})")
+                run.stage(run.checked.stages[name])
+                run.ranks.tell(f"{name}/ended", True)
         run.finish()
 
 
@@ -121,6 +124,24 @@ class Run:
         self.report_names = report_names(checked.stages)
         self.reports: list[Path] = []
         self.started = time.monotonic()
+        self.listeners = registry.listeners
+        self.listeners.say = self.say
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Tell plugins that the run begins, and how it ends."""
+        started = RunStarted(self.checked.name, self.folder, tuple(self.order), self.folder / RESOLVED)
+        self.listeners.tell(started)
+        outcome = Status.FAILED
+        try:
+            yield
+            outcome = Status.DONE
+        except KeyboardInterrupt:
+            outcome = Status.INTERRUPTED
+            raise
+        finally:
+            seconds = time.monotonic() - self.started
+            self.listeners.tell(RunEnded(self.checked.name, self.folder, outcome, seconds))
 
     def heading(self, text: str) -> None:
         self.show(text, style="bold")
@@ -163,6 +184,7 @@ class Run:
         write_json(self.folder / ENVIRONMENT, describe_environment())
         started = time.monotonic()
         write_record(folder, wanted)
+        self.listeners.tell(StageStarted(stage.name, stage.node.use, folder))
         try:
             self.call(stage, folder)
         except BaseException as error:
@@ -170,6 +192,8 @@ class Run:
             saved = ", its state is saved" if getattr(error, "saved", False) else ""
             self.say(f"{status} after {duration(time.monotonic() - started)}{saved}")
             write_record(folder, dataclasses.replace(wanted, status=status, finished=now()))
+            seconds = time.monotonic() - started
+            self.listeners.tell(StageEnded(stage.name, folder, status, seconds, str(error)))
             if isinstance(error, MmtkError):
                 raise _in_stage(stage.name, error) from error
             if isinstance(error, OSError) and error.errno in FULL_DISK:
@@ -177,7 +201,9 @@ class Run:
                 raise StageError(f"stage '{stage.name}' can't write in {folder}: {room}") from error
             raise
         write_record(folder, dataclasses.replace(wanted, status=Status.DONE, finished=now()))
-        self.say(f"done in {duration(time.monotonic() - started)}")
+        seconds = time.monotonic() - started
+        self.listeners.tell(StageEnded(stage.name, folder, Status.DONE, seconds))
+        self.say(f"done in {duration(seconds)}")
 
     def call(self, stage: CheckedStage, folder: Path) -> None:
         """Build the stage, tell the other ranks whether they take part, run it, look at its outputs."""

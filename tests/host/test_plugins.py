@@ -19,7 +19,7 @@ def mmtk_components():
 """
 
 
-NO_HOOK = "implements no hook of mmtk (mmtk_components, mmtk_commands); is @hookimpl missing?"
+NO_HOOK = "implements no hook of mmtk, such as mmtk_components; is @hookimpl missing?"
 
 
 class Installed(Distribution):

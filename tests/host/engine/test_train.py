@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +21,15 @@ from mmtk.engine.train import TrainStage
 from mmtk.engine.trainer import Trainer
 from mmtk.engine.weights import read_weights, save_tensors
 from mmtk.errors import CheckpointError, StageError
+from mmtk.events import (
+    HOOKS,
+    CheckpointSaved,
+    EpochEnded,
+    Listener,
+    Listeners,
+    MetricsLogged,
+    StepEnded,
+)
 from mmtk.registry import Registry
 from mmtk.stages.context import StageContext
 from mmtk.stages.interrupt import Interrupted
@@ -34,11 +43,11 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def run(folder: Path, seed: int = 5, **changed: Any) -> list[str]:
+def run(folder: Path, seed: int = 5, listeners: Listeners | None = None, **changed: Any) -> list[str]:
     """Run the stage in ``folder`` and return what it said, but for the table of times."""
     said: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
-    registry = cast("Registry", None)  # training reads no checkpoint that has to be rebuilt
+    registry = Registry(listeners=listeners)  # training reads no checkpoint that has to be rebuilt
     TrainStage(**train_fields(**changed)).run(
         StageContext("pretrain", folder, seed, "cpu", registry, said.append)
     )
@@ -102,6 +111,25 @@ def test_outputs(through: Path) -> None:
     assert (kept["image_transform"], kept["text_transform"]) == ({"use": "pixels"}, {"use": "as_is"})
     assert (through / "quarantine.jsonl").read_text() == ""
     assert not any("momentum" in name or "twin" in name for name in weights(through))
+
+
+def test_plugins_hear_of_steps_epochs_figures_and_states(tmp_path: Path, through: Path) -> None:
+    events: list[Any] = []
+
+    def note(event: Any) -> list[object]:
+        events.append(event)
+        return []
+
+    run(tmp_path, listeners=Listeners({hook: (Listener("a test", note),) for hook in HOOKS.values()}))
+    of_type = {kind: [one for one in events if isinstance(one, kind)] for kind in HOOKS}
+    steps = of_type[StepEnded]
+    assert [one.step for one in steps] == list(range(1, len(steps) + 1))
+    assert all("loss" in one.figures for one in steps)
+    assert [one.epoch for one in of_type[EpochEnded]] == list(range(1, len(of_type[EpochEnded]) + 1))
+    assert {one.step for one in of_type[CheckpointSaved]} >= {one.step for one in of_type[EpochEnded]}
+    logged = [{"step": one.step, **one.figures} for one in of_type[MetricsLogged]]
+    assert without_times(logged) == without_times(metrics(through))
+    assert weights(tmp_path).keys() == weights(through).keys()
 
 
 def test_metrics(through: Path) -> None:

@@ -6,7 +6,7 @@ import gzip
 import itertools
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ SECTIONS = {
 def run(folder: Path, **changed: Any) -> list[str]:
     said: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
-    registry = cast("Registry", None)
+    registry = Registry()
     TrainStage(**train_fields(**changed)).run(
         StageContext("pretrain", folder, 5, "cpu", registry, said.append)
     )

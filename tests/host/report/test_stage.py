@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from mmtk.errors import StageError
+from mmtk.registry import Registry
 from mmtk.report.components import COMPONENTS
 from mmtk.report.configs import LossCurvesConfig, MetricTableConfig, QuarantineConfig, ReportConfig
 from mmtk.report.loss_curves import LossCurves
@@ -36,7 +37,7 @@ class Plan:
 def context(folder: Path, said: list[str] | None = None) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
     sink = said if said is not None else []
-    return StageContext("report", folder, 7, "cpu", cast(Any, None), sink.append)
+    return StageContext("report", folder, 7, "cpu", Registry(), sink.append)
 
 
 def sections(folder: Path) -> list[Plan]:

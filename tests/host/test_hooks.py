@@ -1,0 +1,204 @@
+"""What plugins hear of a run, and that a plugin which fails there stops nothing."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmtk import plugins
+from mmtk.api import hookimpl
+from mmtk.cli import main
+from mmtk.errors import PluginError
+from mmtk.events import HOOKS, Listener, Listeners, RunStarted
+from mmtk.plugins import GROUP, load_plugins
+from mmtk.recipe import check_recipe, load_recipe
+
+real_entry_points = plugins.entry_points
+
+
+def plugin(name: str, **hooks: Any) -> EntryPoint:
+    """An entry point whose module has these hooks."""
+    module = types.ModuleType(f"hooks_of_{name}")
+    for hook, function in hooks.items():
+        setattr(module, hook, hookimpl(function))
+    sys.modules[module.__name__] = module
+    return EntryPoint(name, module.__name__, GROUP)
+
+
+def listening(events: list[Any]) -> EntryPoint:
+    """A plugin that notes every event."""
+
+    def note(event: Any) -> None:
+        events.append(event)
+
+    return plugin(
+        "listening",
+        **{
+            hook: types.FunctionType(note.__code__, note.__globals__, hook, None, note.__closure__)
+            for hook in HOOKS.values()
+        },
+    )
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
+    """Plugins beside those that are really installed."""
+    added: list[EntryPoint] = []
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [*real_entry_points(group=group), *added])
+    yield added
+    for one in added:
+        sys.modules.pop(one.value, None)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe of two stages that are done in no time."""
+    stages = {
+        "emoji": {"use": "emoji_data", "categories": ["food-drink"]},
+        "report": {"use": "report", "sections": [{"use": "quarantine", "files": {}}]},
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump({"name": "small", "run_dir": str(tmp_path / "run"), "stages": stages}))
+    return path
+
+
+def no_defaults() -> dict[str, Any]:
+    return {}
+
+
+def names(events: list[Any]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+def test_a_run_is_told_of_from_begin_to_end(recipe: Path, installed: list[EntryPoint]) -> None:
+    events: list[Any] = []
+    installed.append(listening(events))
+    assert main(["run", str(recipe)]) == 0
+    stage = ["StageStarted", "StageEnded"]
+    assert names(events) == ["RunStarted", *stage, *stage, "RunEnded"]
+    assert events[0].stages == ("emoji", "report")
+    assert events[0].recipe.is_file()
+    assert [event.outcome for event in events if hasattr(event, "outcome")] == ["done"] * 3
+    assert events[-1].folder == recipe.parent / "run"
+    events.clear()
+    assert main(["run", str(recipe)]) == 0
+    assert names(events) == ["RunStarted", "RunEnded"], "skipped stages have no events"
+
+
+def test_a_failed_stage_is_told_of(
+    recipe: Path, installed: list[EntryPoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtk_emoji.stage import EmojiDataStage
+
+    from mmtk.errors import StageError
+
+    def fail(*_: object) -> None:
+        raise StageError("no emoji today")
+
+    monkeypatch.setattr(EmojiDataStage, "run", fail)
+    events: list[Any] = []
+    installed.append(listening(events))
+    assert main(["run", str(recipe)]) == 2
+    assert names(events) == ["RunStarted", "StageStarted", "StageEnded", "RunEnded"]
+    assert [event.outcome for event in events[2:]] == ["failed", "failed"]
+    assert events[2].message == "no emoji today"
+
+
+def test_a_hook_that_fails_is_named_once_and_the_run_goes_on(
+    recipe: Path, installed: list[EntryPoint], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(event: Any) -> None:
+        raise ValueError(f"no {type(event).__name__}")
+
+    events: list[Any] = []
+    installed += [plugin("failing", mmtk_stage_started=fail), listening(events)]
+    assert main(["run", str(recipe)]) == 0
+    assert names(events).count("StageStarted") == 2
+    said = capsys.readouterr().out
+    assert said.count("failed in its hook mmtk_stage_started") == 1
+    assert "plugin 'failing' (unknown unknown)" in said
+    assert "ValueError: no StageStarted" in said
+
+
+def test_an_interruption_in_a_hook_is_one_of_the_run() -> None:
+    def interrupt(**_: Any) -> list[object]:
+        raise KeyboardInterrupt
+
+    listeners = Listeners({"mmtk_run_started": (Listener("one", interrupt),)})
+    with pytest.raises(KeyboardInterrupt):
+        listeners.tell(RunStarted("a", Path(), (), Path()))
+
+
+def test_sections_of_plugins_stand_in_every_report(recipe: Path, installed: list[EntryPoint]) -> None:
+    class Section:
+        title = "From outside"
+
+        def __init__(self, folder: Path) -> None:
+            self.folder = folder
+
+        def html(self) -> str:
+            return f"<p>about {self.folder.name}</p>"
+
+    installed.append(plugin("reporting", mmtk_report_sections=lambda folder: [Section(folder)]))
+    assert main(["run", str(recipe)]) == 0
+    page = (recipe.parent / "run" / "report.html").read_text("utf-8")
+    assert "From outside" in page
+    assert "<p>about run</p>" in page
+
+
+def test_defaults_of_plugins_lie_under_every_recipe(recipe: Path, installed: list[EntryPoint]) -> None:
+    installed.append(plugin("defaulting", mmtk_recipe_defaults=lambda: {"seed": 7, "device": "cpu"}))
+    checked = check_recipe(load_recipe(recipe), load_plugins().registry)
+    assert (checked.seed, checked.device) == (7, "cpu")
+    assert check_recipe(load_recipe(recipe, ["seed=1"]), load_plugins().registry).seed == 1
+    installed.append(plugin("wrong", mmtk_recipe_defaults=lambda: {"sead": 7}))
+    with pytest.raises(Exception, match="sead: a plugin gives this key as a recipe's default"):
+        check_recipe(load_recipe(recipe), load_plugins().registry)
+
+
+@pytest.mark.parametrize("where", ["before", "behind", "variable"])
+def test_a_plugin_is_left_out(
+    where: str,
+    installed: list[EntryPoint],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MMTK_PLUGINS", "-listening" if where == "variable" else "")
+    installed.append(listening([]))
+    command = ["list-plugins"]
+    if where == "before":
+        command = ["--no-plugin", "listening", *command]
+    if where == "behind":
+        command = [*command, "--no-plugin=listening"]
+    assert main(command) == 0
+    assert "left out: listening (unknown unknown, " in capsys.readouterr().out
+
+
+def test_picked_plugins_are_the_only_ones_from_outside(
+    installed: list[EntryPoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed += [plugin(name, mmtk_recipe_defaults=no_defaults) for name in ("one", "two")]
+    monkeypatch.setenv("MMTK_PLUGINS", "two, -albef")
+    found = {one.name: one.error for one in load_plugins().plugins}
+    assert found["two"] is None
+    assert found["blip"] is None
+    assert found["one"] == "not among those that MMTK_PLUGINS picks"
+    assert found["albef"] == "blocked by MMTK_PLUGINS or --no-plugin"
+
+
+def test_misspelt_choices_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MMTK_PLUGINS", "-albf")
+    with pytest.raises(PluginError, match="'albf', which is no plugin; did you mean 'albef'"):
+        load_plugins()
+    monkeypatch.delenv("MMTK_PLUGINS")
+    assert main(["list-plugins", "--no-plugin"]) == 2
+    assert "--no-plugin needs the name of a plugin" in capsys.readouterr().err
