@@ -246,7 +246,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of ``_LAZY``; it isn't kept, as the host's own may be replaced. A deprecated one warns."""
+    """Import a name of ``_LAZY``, anew each time so that it is the host's own. A deprecated one warns."""
     if name in _DEPRECATED:
         return deprecated(__name__, name, _DEPRECATED[name])
     if name not in _PLACES:

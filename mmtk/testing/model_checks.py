@@ -29,7 +29,8 @@ def check_image_encoder(encoder: ImageEncoder, image_size: int | None = None) ->
         image_size: edge of the pictures to try; None takes its ``image_size``, or 32 where it has none.
     """
     module = _module(encoder)
-    size = int(image_size or getattr(encoder, "image_size", IMAGE_SIZE))
+    own: int = getattr(encoder, "image_size", IMAGE_SIZE)
+    size = image_size or own
     images = tiny_batch(3, image_size=size).images
     module.eval()
     tokens = promise_tensor(encoder(images), encoder, "the tokens", (3, None, encoder.width), torch.float32)
