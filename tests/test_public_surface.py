@@ -17,8 +17,8 @@ def test_the_public_surface_is_that_of_the_snapshot() -> None:
     changes = "\n".join(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0))
     pytest.fail(
         f"what plugins lean on has changed: {', '.join(changed(old, new)) or 'its version'}.\n"
-        f"Add a line to {CHANGELOG.name} under the next version that names them in backticks, raise VERSION"
-        f" in mmtk/api_version.py (the second number for an addition, else the first), then run\n"
+        f"Add a line to {CHANGELOG.name} under the next version that names them in backticks, raise VERSION "
+        f"in mmtk/api_version.py (the second number for an addition, the first for anything else), then run\n"
         f"    {COMMAND}\n\n{changes}"
     )
 
