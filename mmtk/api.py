@@ -246,15 +246,14 @@ __all__ = [  # noqa: RUF022 - by what they are for
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of ``_LAZY`` and keep it. A deprecated one warns whoever asks, and isn't kept."""
+    """Import a name of ``_LAZY``, anew each time so that it is the host's own. A deprecated one warns."""
     if name in _DEPRECATED:
         return deprecated(__name__, name, _DEPRECATED[name])
     if name not in _PLACES:
         near = nearest(name, __all__)
         hint = f"; did you mean '{near}'?" if near else ""
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'{hint}")
-    found = globals()[name] = resolve(_PLACES[name], name)
-    return found
+    return resolve(_PLACES[name], name)
 
 
 def __dir__() -> list[str]:
