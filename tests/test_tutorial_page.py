@@ -110,6 +110,18 @@ def test_keys_that_replace_those_of_other_programs_exist(
     assert len(keys) >= 5
 
 
+def test_recipes_of_the_page_for_newcomers_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs").touch()
+    files = [f"definitions.{name}=pairs" for name in ("pairs", "vocabulary")]
+    registry = load_plugins().registry
+    runs = [match for line in commands(COMING_FROM) if (match := re.match(r"mmtk run (\S+)(.*)", line))]
+    assert len(runs) >= 4
+    for match in runs:
+        overrides = [word for word in shlex.split(match[2]) if "=" in word]
+        check_recipe(load_recipe(ROOT / match[1], [*overrides, *files]), registry)
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs(folder: Path) -> None:
     """Every command, in the page's order, with one epoch where a recipe runs."""
