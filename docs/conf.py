@@ -27,7 +27,7 @@ NAVIGATION = {
     "Start": ["tutorial", "coming-from"],
     "How to": ["data", "capfilt", "capfilt_steps", "thresholds", "inference", "weights"],
     "How to train": ["training", "scaling", "resume"],
-    "Reference": ["recipes", "reference", "mistakes"],
+    "Reference": ["recipes", "reference", "mistakes", "discover"],
     "Design": ["plugins", "architecture", "modules"],
     "Measured": ["benchmarks", "ablation"],
 }

@@ -42,6 +42,16 @@ from mmtk.errors import (
     SampleError,
     StageError,
 )
+from mmtk.events import (
+    CheckpointSaved,
+    EpochEnded,
+    MetricsLogged,
+    RunEnded,
+    RunStarted,
+    StageEnded,
+    StageStarted,
+    StepEnded,
+)
 from mmtk.facade import Deprecated, deprecated, resolve
 from mmtk.hookspecs import (
     hookimpl,
@@ -199,6 +209,9 @@ __all__ = [  # noqa: RUF022 - by what they are for
     # what a plugin offers, and what its configs are made of
     "Command", "CommandModule", "Component", "Input", "NodeDefault", "Output", "Range", "Slot",
     "hookimpl", "node", "nodes",
+    # what its hooks are told
+    "CheckpointSaved", "EpochEnded", "MetricsLogged", "RunEnded", "RunStarted", "StageEnded",
+    "StageStarted", "StepEnded",
     # the kinds, and what they promise
     "KINDS", "Blueprint", "CapfiltStep", "CaptioningHead", "Executor", "Exporter", "ForwardContext",
     "Head", "ImageEncoder", "ImageEncoding", "ImageTransform", "Importer", "Kind", "LayerWrapper",
