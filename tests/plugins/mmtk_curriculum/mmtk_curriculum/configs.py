@@ -18,7 +18,7 @@ class CurriculumConfig:
     start: Annotated[float, Range(0, 1)] = 0.0
     """Hardness of the first batch: the chance that a row takes its hardest negative, and draws none."""
     end: Annotated[float, Range(0, 1)] = 1.0
-    """Hardness after `steps`. Below 1 where texts are wrong: the hardest negative of all may be a right one."""
+    """Hardness after `steps`. Below 1 where texts are wrong: the hardest negative may be a right one."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.end < self.start:

@@ -9,7 +9,7 @@ from mmtk.api import Negatives
 
 
 class Curriculum(nn.Module):
-    """Takes a row's hardest negative with a chance that rises from ``start`` to ``end`` over ``steps`` batches.
+    """Takes a row's hardest negative with a chance that rises from ``start`` to ``end`` in ``steps`` batches.
 
     It is a module for the sake of its counter: a buffer is saved with the head that holds the sampler, so a
     resumed run goes on at the hardness it had. In evaluation mode nothing is counted.
