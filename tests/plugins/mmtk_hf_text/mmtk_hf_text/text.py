@@ -31,14 +31,10 @@ class Words(nn.Module):
         return self.network(input_ids=ids, attention_mask=mask.long()).last_hidden_state
 
 
-class HfText(nn.Module):
-    """What ``med`` asks of a text encoder, but no decoder: itc and itm work, and lm says what it lacks.
-
-    ``folder`` holds a ``config.json``, of RoBERTa or ModernBERT for instance, and may hold weights.
-    """
+class HfText(Words):
+    """What ``med`` asks of a text encoder, but no decoder; ``folder`` has a config, and may have weights."""
 
     def __init__(self, *, folder: Folder, layers: int = 2, vocab_size: int, image_width: int) -> None:
-        super().__init__()
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             stored = any(folder.glob("*.safetensors"))
@@ -47,7 +43,7 @@ class HfText(nn.Module):
             raise RecipeError(f"hf_text: transformers can't open {folder}: {error}") from error
         network.pooler = None  # RoBERTa's, which nothing here would train
         network.resize_token_embeddings(vocab_size, mean_resizing=False)
-        self.words = Words(network)
+        super().__init__(network)
         self.width: int = config.hidden_size
         self.project = nn.Linear(image_width, self.width)
         sizes = (self.width, config.num_attention_heads, config.intermediate_size)
@@ -55,11 +51,10 @@ class HfText(nn.Module):
             nn.TransformerDecoderLayer(*sizes, activation="gelu", batch_first=True) for _ in range(layers)
         )
 
-    def text_encoder(self) -> Words:
-        return self.words
+    encode = Words.forward
 
-    def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
-        return self.words(ids, mask)
+    def text_encoder(self) -> Words:
+        return Words(self.network)
 
     def keys_values_side(self, side: str) -> str:
         return side
@@ -70,7 +65,7 @@ class HfText(nn.Module):
     def ground(self, ids: Tensor, mask: Tensor, image: list[Seen], image_of: Tensor | None = None) -> Tensor:
         rows = image[0].keys if image_of is None else image[0].keys[image_of]
         rows = rows.repeat_interleave(len(ids) // len(rows), dim=0)
-        states = self.words(ids, mask)
+        states = self.encode(ids, mask)
         for layer in self.grounding:
             states = layer(states, rows, tgt_key_padding_mask=~mask)
         return states
@@ -92,9 +87,7 @@ class HfTokenizer:
         self.start_id = inner.bos_token_id if inner.cls_token_id is None else inner.cls_token_id
         self.end_id = inner.eos_token_id if inner.sep_token_id is None else inner.sep_token_id
         if None in (self.pad_id, self.start_id, self.end_id) or self.pad_id == self.end_id:
-            raise DataError(
-                f"hf_tokenizer: {folder} lacks a token for padding, the start or the end of a text"
-            )
+            raise DataError(f"hf_tokenizer: {folder} has no token for padding, a text's start or its end")
 
     def __call__(self, texts: Sequence[str], *, end: bool = True) -> tuple[Tensor, Tensor]:
         closing = [self.end_id] if end else []
