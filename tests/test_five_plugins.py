@@ -1,4 +1,4 @@
-"""Five plugins as third parties would write them, installed together by pip: small, and enough for a recipe."""
+"""Five plugins as third parties would write them, installed together by pip, each run in a recipe."""
 
 from __future__ import annotations
 
