@@ -36,12 +36,12 @@ class SqliteLogger:
         StageError: the file can't be opened or written, or is no SQLite file. So do all methods.
     """
 
-    def __init__(self, *, folder: Path, database: Path, run: str | None = None) -> None:
-        self._database = database
+    def __init__(self, *, folder: Path, database: str, run: str | None = None) -> None:
+        self._database = Path(database)
         self._run = run or str(folder.absolute())
         with self._told():
-            database.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(database, timeout=WAIT_SECONDS)
+            self._database.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self._database, timeout=WAIT_SECONDS)
             with self._connection:
                 self._connection.executescript(TABLES)
                 self._connection.execute(OPEN, (self._run,))
