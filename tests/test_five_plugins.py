@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Five plugins as third parties would write them, installed together by pip, each run in a recipe."""
-=======
 """Five plugins as third parties would write them, installed together by pip."""
->>>>>>> five6
 
 from __future__ import annotations
 

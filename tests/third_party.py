@@ -13,11 +13,7 @@ PACKAGES = Path(__file__).parent / "plugins"
 
 
 def install(folder: Path, *sources: Path) -> Path:
-<<<<<<< HEAD
-    """Have pip install distributions, from copies, as building writes into their sources; return where."""
-=======
     """Have pip install distributions, from copies, because building writes into a source; return where."""
->>>>>>> five6
     ignored = shutil.ignore_patterns("__pycache__")
     copies = [shutil.copytree(source, folder / "source" / source.name, ignore=ignored) for source in sources]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--no-index"]
