@@ -1,8 +1,8 @@
 """What mmtk finds behind the entry point. This module imports no torch."""
 
-from __future__ import annotations
-
 from mmtk.api import Component, hookimpl
+
+MMTK_API = ">=1.0,<2"
 
 
 @hookimpl

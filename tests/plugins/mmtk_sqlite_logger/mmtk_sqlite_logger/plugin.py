@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mmtk.api import Component, hookimpl
 
+MMTK_API = ">=1.0,<2"
+
 
 @hookimpl
 def mmtk_components() -> list[Component]:
