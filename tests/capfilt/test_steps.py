@@ -211,8 +211,8 @@ def test_images_without_open_texts_are_not_encoded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("one", "1 words, fewer than 2"),
-        ("!!! one ...", "1 words, fewer than 2"),  # cleaning leaves one
+        ("one", "1 word, fewer than 2"),
+        ("!!! one ...", "1 word, fewer than 2"),  # cleaning leaves one
         ("one two", ""),
         ("one two three four", ""),
         ("one two three four five", "5 words, more than 4"),
