@@ -180,7 +180,8 @@ class CapfiltStep(Protocol):
     * ``rules``: a tuple of ``AtLeast`` and ``Best``, by which texts are dropped after it;
     * ``fingerprint``: a string that tells the model it scores or writes with from others.
 
-    Its factory may take ``device`` and ``registry`` beside the keys of its config.
+    Its factory may take ``device``, ``registry`` and ``data_limits``, the ``ImageLimits`` of the pass, beside
+    the keys of its config.
     """
 
     def __call__(self, images: Sequence[ImageCandidates]) -> Sequence[ImageCandidates]:

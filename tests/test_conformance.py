@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmtk import testing
-from mmtk.api import ShardWriter, load_plugins
+from mmtk.api import DEFAULT_LIMITS, ShardWriter, load_plugins
 from mmtk.engine.checkpoint import LearnerNodes, save_learner
 from mmtk.recipe.build import from_plain
 from mmtk.testing import tiny_blueprint, tiny_model, tiny_sample, tiny_tokenizer_keys
@@ -111,7 +111,10 @@ def test_every_component_is_checked_here_or_known_to_be_checked_elsewhere() -> N
 def test_a_component_keeps_its_kinds_promises(kind: str, name: str, written: dict[str, str]) -> None:
     keys = placed(KEYS.get((kind, name), {}), written)
     torch.manual_seed(0)
-    injected = {"vocab_size": 18, "image_width": 32, "device": "cpu", "registry": testing.tiny_registry()}
+    injected = {
+        "vocab_size": 18, "image_width": 32, "device": "cpu", "registry": testing.tiny_registry(),
+        "data_limits": DEFAULT_LIMITS,
+    }  # fmt: skip
     component = tiny_blueprint(kind, name, **keys).build(**injected)
     arguments: dict[str, Any] = {}
     if name == "soft_contrastive":

@@ -17,12 +17,14 @@ def check_promise(
         gives: the scores that it declares.
 
     Raises StageError when images or texts are lost, changed or in another order, when a text has a source
-    that no step may give, and when scores change that the step doesn't declare.
+    that no step may give, when scores change that the step doesn't declare, and when it says what no file
+    can hold.
     """
     if [getattr(image, "sample", None) for image in after] != [image.sample for image in before]:
         raise StageError(f"step {step} must return the images that it is given, in their order")
     for was, now in zip(before, after, strict=True):
         _check_texts(step, was, now)
+        _check_unicode(step, now)
         scores_before = [one.scores for one in was.candidates] + [{}] * len(now.candidates)
         for old, one in zip(scores_before, now.candidates, strict=False):
             changed = {name for name, _ in old.items() ^ one.scores.items()} - set(gives)
@@ -47,6 +49,18 @@ def _check_texts(step: str, was: ImageCandidates, now: ImageCandidates) -> None:
                 f"step {step} adds a text to {was.key!r} with the source {one.source!r}; "
                 f"a step's texts are {WEB!r} or {SYNTHETIC!r}"
             )
+
+
+def _check_unicode(step: str, image: ImageCandidates) -> None:
+    words = [(one.text, one.written_by, one.barred) for one in image.candidates]
+    for text in (image.left_out, *(text for of_one in words for text in of_one)):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise StageError(
+                f"step {step} says of {image.key!r} what is not Unicode: half a surrogate pair in "
+                f"{text[:60]!r}"
+            ) from error
 
 
 def _fixed(one: Candidate, barred: str) -> tuple[str, ...]:

@@ -52,7 +52,12 @@ class CapfiltWork:
 
     @cached_property
     def _opened(self) -> OpenWork:
-        steps = build_steps(self.config.steps, device=self.device, registry=self.registry)
+        steps = build_steps(
+            self.config.steps,
+            device=self.device,
+            registry=self.registry,
+            data_limits=self.config.data.limits,
+        )
         readers = {WEB_DATASET: self.config.data.reader.build()}
         readers |= {name: reader for name, _, reader in datasets_of(steps)}
         return OpenWork(self, steps, readers)

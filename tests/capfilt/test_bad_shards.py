@@ -189,7 +189,7 @@ def test_the_accounts_balance(ran: Ran) -> None:
     long, line = sorted(
         (row for row in ledger if row["decision"] == "dropped"), key=lambda row: row["key"], reverse=True
     )
-    assert (line["text"], line["reason"]) == ("\x9b31m", "1 words, fewer than 2")  # CAPTION has two lines
+    assert (line["text"], line["reason"]) == ("\x9b31m", "1 word, fewer than 2")  # CAPTION has two lines
     assert (long["key"], long["step"], long["text"]) == ("long", "read", LONG)
     assert long["reason"] == f"text too long: {len(LONG)} characters, more than 10000"
 

@@ -103,6 +103,23 @@ def test_new_texts_are_web_or_synthetic(tmp_path: Path, source: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda one: one.adding(["a \ud83d cat"]),
+        lambda one: one.adding(["a cat"], written_by="a \ud83d cat"),
+        lambda one: one.barring(lambda _text: "a \ud83d cat"),
+        lambda one: one.leaving_out("a \ud83d cat"),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused(
+    tmp_path: Path, do: Callable[[ImageCandidates], ImageCandidates]
+) -> None:
+    assert message(tmp_path, Does(lambda images: [do(one) for one in images])) == (
+        r"step does says of 'k0' what is not Unicode: half a surrogate pair in 'a \ud83d cat'"
+    )
+
+
 def test_a_score_that_is_not_declared_is_refused(tmp_path: Path) -> None:
     assert message(tmp_path, Does(scores(taste=0.5, clarity=1), gives=("clarity",))) == (
         "step does changes the score 'taste' of a text of 'k0', which isn't among those that it says it "

@@ -25,10 +25,12 @@ from mmtk_capfilt.steps.matching import FeatureFilter, MatchFilter
 from mmtk_capfilt.steps.texts import KeepBest, LengthFilter, Merge
 
 from mmtk.api import (
+    DEFAULT_LIMITS,
     AtLeast,
     CheckpointError,
     ImageCandidates,
     Quarantined,
+    RecipeError,
     StageError,
 )
 from mmtk.data.images.decode import decode_image
@@ -36,6 +38,7 @@ from mmtk.data.images.transforms import BlipTest
 from mmtk.data.texts import BlipCaption
 from mmtk.engine.checkpoint import WEIGHTS
 from mmtk.engine.learner import Learner
+from mmtk.testing import tiny_blueprint
 from tests.capfilt.passes import Cleaned, Hashed, Writes, clean, config
 from tests.small_learner import (
     WIDTH,
@@ -211,8 +214,8 @@ def test_images_without_open_texts_are_not_encoded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("one", "1 words, fewer than 2"),
-        ("!!! one ...", "1 words, fewer than 2"),  # cleaning leaves one
+        ("one", "1 word, fewer than 2"),
+        ("!!! one ...", "1 word, fewer than 2"),  # cleaning leaves one
         ("one two", ""),
         ("one two three four", ""),
         ("one two three four five", "5 words, more than 4"),
@@ -288,8 +291,7 @@ def test_names_of_merged_datasets_are_checked(keys: dict[str, Any], places: list
 
 
 def folds(*steps: Any) -> ByFold:
-    registry: Any = None
-    return ByFold(steps=[Built(step) for step in steps], device="cpu", registry=registry)
+    return ByFold(steps=[Built(step) for step in steps])
 
 
 def test_each_fold_has_its_own_step(tmp_path: Path) -> None:
@@ -304,10 +306,21 @@ def test_each_fold_has_its_own_step(tmp_path: Path) -> None:
     assert done.rows[0]["scored_by"] == f"byfold:{fingerprint}+{fingerprint}"
 
 
+def test_folds_without_a_model_have_no_fingerprint(tmp_path: Path) -> None:
+    done = run(tmp_path, folds(Hashed(), Hashed()))
+    assert {row["scored_by"] for row in done.rows} == {""}
+
+
 @pytest.mark.parametrize("other", [Hashed("taste"), Hashed(rules=(AtLeast("luck", 0.5),)), Writes()])
 def test_the_steps_of_the_folds_must_agree(other: Any) -> None:
     with pytest.raises(ValueError, match="must have the same"):
         folds(Hashed(), other)
+
+
+def test_the_pass_injects_into_the_steps_of_the_folds() -> None:
+    by_fold = tiny_blueprint("capfilt_step", "by_fold", steps=[{"use": "dedup"}, {"use": "dedup"}])
+    with pytest.raises(RecipeError, match=r"'by_fold' .* looks through them all can't work on one fold"):
+        by_fold.build(data_limits=DEFAULT_LIMITS)
 
 
 def test_a_step_that_goes_beyond_a_fold_is_refused() -> None:
@@ -322,5 +335,7 @@ def test_a_folds_step_must_return_its_images(tmp_path: Path) -> None:
 
     with pytest.raises(StageError, match="the step of fold 1 must return the images that it is given"):
         run(tmp_path, folds(lambda images: images, loses))
+    with pytest.raises(StageError, match="the step of fold 0 must return the images that it is given"):
+        run(tmp_path, folds(lambda _images: None, loses))
     with pytest.raises(StageError, match="step byfold must return the images that it is given"):
         run(tmp_path, folds(lambda images: images[::-1], lambda images: images))

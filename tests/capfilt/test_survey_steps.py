@@ -28,7 +28,9 @@ from mmtk.errors import DataError, StageError
 from mmtk.plugins import load_plugins
 from mmtk.recipe import check_recipe, load_recipe
 from mmtk.stages.runner import run_recipe
+from mmtk.testing import tiny_blueprint
 from mmtk.types import RawSample
+from tests.capfilt.passes import clean, config
 from tests.small_learner import Built, ListReader
 
 
@@ -73,7 +75,7 @@ def images_of(pairs: Sequence[RawSample]) -> list[ImageCandidates]:
 
 
 def dedup(**keys: Any) -> Dedup:
-    return Dedup(**{"distance": 3, "texts": False, "max_repeats": 1, "limits": DEFAULT_LIMITS} | keys)
+    return Dedup(**{"distance": 3, "texts": False, "max_repeats": 1, "data_limits": DEFAULT_LIMITS} | keys)
 
 
 def learnt(step: Any, pairs: Sequence[RawSample | DataError]) -> Any:
@@ -108,7 +110,19 @@ def test_without_a_distance_only_equal_files_are_duplicates_and_none_is_decoded(
 def test_images_that_the_pass_refuses_stand_for_no_other() -> None:
     small = ImageLimits(min_edge=150)
     pairs = [pair("too-small", SMALLER_A), pair("a", encoded(A)), pair("again", encoded(A))]
-    assert left_out(learnt(dedup(limits=small), pairs), pairs) == {"again": "duplicate image: a"}
+    assert left_out(learnt(dedup(data_limits=small), pairs), pairs) == {"again": "duplicate image: a"}
+
+
+def test_the_limits_of_the_pass_are_those_of_its_survey(tmp_path: Path) -> None:
+    reader = ListReader([pair("too-small", SMALLER_A), pair("a", encoded(A)), pair("again", encoded(A))])
+    limits = ImageLimits(min_edge=150)
+    steps = (tiny_blueprint("capfilt_step", "dedup"),)
+    done = clean(tmp_path / "pass", config(reader, steps=steps, data={"limits": limits}))
+    assert {row["key"]: row["reason"] for row in done.rows} == {
+        "too-small": "image too small: 120x120 pixels, the shorter edge must have at least 150",
+        "a": "",
+        "again": "duplicate image: a",
+    }
 
 
 def test_samples_that_cannot_be_read_are_passed_over() -> None:

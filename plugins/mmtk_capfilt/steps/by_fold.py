@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmtk.api import AddingStep, Blueprint, CapfiltStep, ImageCandidates, Registry, StageError, SurveyingStep
+from mmtk.api import AddingStep, Blueprint, CapfiltStep, ImageCandidates, StageError, SurveyingStep
 
 
 class ByFold:
     """Has the ``i``-th of its steps work on the ``i``-th fold, as the reader ``fold`` deals images out."""
 
-    def __init__(self, *, steps: Sequence[Blueprint[CapfiltStep]], device: str, registry: Registry) -> None:
-        """Raises ValueError when steps differ in what they give, need or drop by, or go beyond a fold."""
-        self._steps = [blueprint.build(device=device, registry=registry) for blueprint in steps]
+    def __init__(self, *, steps: Sequence[Blueprint[CapfiltStep]], **injected: object) -> None:
+        """Build the steps with what the pass injects.
+
+        Raises ValueError when steps differ in what they give, need or drop by, or go beyond a fold.
+        """
+        self._steps = [blueprint.build(**injected) for blueprint in steps]
         if any(isinstance(step, AddingStep | SurveyingStep) for step in self._steps):
             raise ValueError(
                 "a step that adds datasets or looks through them all can't work on one fold alone"
@@ -22,8 +25,9 @@ class ByFold:
 
     @property
     def fingerprint(self) -> str:
-        """Those of the steps, in the order of the folds."""
-        return "+".join(getattr(step, "fingerprint", "") for step in self._steps)
+        """Those of the steps, in the order of the folds; empty if none has one."""
+        own = [getattr(step, "fingerprint", "") for step in self._steps]
+        return "+".join(own) if any(own) else ""
 
     def __call__(self, images: Sequence[ImageCandidates]) -> list[ImageCandidates]:
         done = list(images)
@@ -31,7 +35,7 @@ class ByFold:
             places = [place for place, one in enumerate(images) if one.index % len(self._steps) == fold]
             if not places:
                 continue
-            judged = step([images[place] for place in places])
+            judged = step([images[place] for place in places]) or ()
             if len(judged) != len(places):
                 raise StageError(f"the step of fold {fold} must return the images that it is given")
             for place, one in zip(places, judged, strict=True):

@@ -135,9 +135,6 @@ class DedupConfig:
     """Also bar web texts that are repeated: boilerplate of the sites they came from."""
     max_repeats: Annotated[int, Range(1)] = 10
     """With `texts`: of how many pictures a text may be said, whatever its case, punctuation and space."""
-    limits: ImageLimits = DEFAULT_LIMITS
-    """Which pictures are passed over; give those of the stage's `data.limits`, so that no picture is left out
-    for one that fails."""
 
 
 @dataclass(frozen=True, kw_only=True)

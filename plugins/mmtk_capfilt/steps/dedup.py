@@ -26,14 +26,17 @@ _COLUMNS = pa.schema(
 class Dedup:
     """Leaves out the pass's own images that resemble an earlier one, and bars repeated web texts.
 
-    What ``merge`` adds is left alone. Texts are counted over the images that stay.
+    What ``merge`` adds is left alone. Texts are counted over the images that stay. Images that fail in the
+    pass, by its ``data_limits``, stand for no others.
     """
 
-    def __init__(self, *, distance: int | None, texts: bool, max_repeats: int, limits: ImageLimits) -> None:
+    def __init__(
+        self, *, distance: int | None, texts: bool, max_repeats: int, data_limits: ImageLimits
+    ) -> None:
         self._distance = distance
         self._texts = texts
         self._max_repeats = max_repeats
-        self._limits = limits
+        self._limits = data_limits
         self._duplicates: dict[tuple[int, str], str] = {}
         self._repeats: dict[int, int] = {}
 

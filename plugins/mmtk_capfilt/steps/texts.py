@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mmtk.api import HUMAN, Best, Blueprint, Candidate, ImageCandidates, Reader
+from mmtk.api import HUMAN, Best, Blueprint, Candidate, ImageCandidates, Reader, counted
 
 
 class KeepBest:
@@ -32,9 +32,9 @@ class LengthFilter:
             return None
         words = len(one.cleaned.split())
         if words < self._min_words:
-            return f"{words} words, fewer than {self._min_words}"
+            return f"{counted(words, 'word')}, fewer than {self._min_words}"
         if self._max_words is not None and words > self._max_words:
-            return f"{words} words, more than {self._max_words}"
+            return f"{counted(words, 'word')}, more than {self._max_words}"
         return None
 
 
