@@ -56,6 +56,20 @@ class Ranks:
             time.sleep(_POLL_SECONDS)
         return json.loads(self._store.get(topic))
 
+    def meet(self) -> None:
+        """Wait, for days if need be, until all ranks have come here as often as this one.
+
+        A collective gives up after half an hour: meet before it where ranks may come far apart.
+        """
+        if self.size == 1:
+            return
+        come = self._store.add("met", 1)
+        # Nobody comes to the next meeting before all have come to this one.
+        everyone = -(-come // self.size) * self.size
+        while come < everyone:
+            time.sleep(_POLL_SECONDS)
+            come = self._store.add("met", 0)
+
     def part(self) -> None:
         """Leave after the last topic: rank 0, which may keep what is told, as the last one."""
         if self.size == 1:

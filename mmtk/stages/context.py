@@ -38,6 +38,8 @@ class StageContext:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         registry: for stages that rebuild a learner from a checkpoint.
         say: prints one line for the user.
+        meet: waits, for days if need be, until all ranks have called it. To be called before a collective,
+            which gives up after half an hour, where the ranks of a stage may come far apart.
     """
 
     name: str
@@ -46,6 +48,7 @@ class StageContext:
     device: str
     registry: Registry
     say: Callable[[str], None]
+    meet: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def _context(
         device = f"cuda:{ranks.local_rank}"
     seed_everything(checked.seed)
     folder = checked.run_dir.absolute() / stage.name
-    return StageContext(stage.name, folder, checked.seed, device, registry, say)
+    return StageContext(stage.name, folder, checked.seed, device, registry, say, ranks.meet)
 
 
 class Run:

@@ -46,13 +46,18 @@ class CapfiltStage:
         """
         work = CapfiltWork(self.config, context.folder, context.seed, context.device, context.registry)
         opened = work.open()
+        progress = None
         if rank() == 0:
             _clear_leftovers(context.folder)
-            opened.survey()
-        # Rank 0 looks for all: a slow rank would take parts for finished that others have finished meanwhile.
-        todo, failed = gather_objects(self._progress(opened) if rank() == 0 else None)[0]
+            opened.survey(context.say)
+            # For all: a slow rank would take parts for finished that others have finished meanwhile.
+            progress = self._progress(opened)
+        context.meet()
+        todo, failed = gather_objects(progress)[0]
         watch = _Watch(self.config, len(opened.parts), len(opened.parts) - len(todo), failed, context.say)
-        done = self._by_ranks(opened, todo) if world_size() > 1 else self._by_executor(work, todo)
+        done = (
+            self._by_ranks(opened, todo, context.meet) if world_size() > 1 else self._by_executor(work, todo)
+        )
         for _number, result in done:
             watch.note(result)
         if rank() == 0:
@@ -72,12 +77,15 @@ class CapfiltStage:
         if todo:
             yield from self.config.executor.build()(work, todo)
 
-    def _by_ranks(self, opened: OpenWork, todo: Sequence[int]) -> Iterator[tuple[int, PartDone]]:
+    def _by_ranks(
+        self, opened: OpenWork, todo: Sequence[int], meet: Callable[[], None]
+    ) -> Iterator[tuple[int, PartDone]]:
         """Share the parts among the ranks, one each at a time, so that each learns soon of another's end."""
         for start in range(0, len(todo), world_size()):
             own = todo[start + rank() : start + rank() + 1]
-            results = gather_objects([(number, opened(number)) for number in own])
-            yield from (each for of_rank in results for each in of_rank)
+            done = [(number, opened(number)) for number in own]
+            meet()
+            yield from (each for of_rank in gather_objects(done) for each in of_rank)
 
     def _finish(self, opened: OpenWork, context: StageContext) -> None:
         (context.folder / "dataset").mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,11 +87,12 @@ class OpenWork:
         self.finished = FinishedParts(work.folder / "parts")
         self.columns = schema([name for step in steps for name in step.gives], [step.rules for step in steps])
 
-    def survey(self) -> None:
+    def survey(self, say: Callable[[str], None]) -> None:
         """Have the steps that must have seen all images look at them, where they haven't before."""
         for named in self._steps:
             path = self._survey_path(named)
             if isinstance(named.step, SurveyingStep) and not path.exists():
+                say(f"step {named.name} looks through datasets")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_table(named.step.survey(self.readers), path)
 

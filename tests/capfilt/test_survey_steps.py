@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 import yaml
+from mmtk_capfilt.configs import CapfiltConfig
 from mmtk_capfilt.ledger import read_ledger
+from mmtk_capfilt.stage import CapfiltStage
 from mmtk_capfilt.steps.configs import DecontaminateConfig
 from mmtk_capfilt.steps.decontaminate import Decontaminate
 from mmtk_capfilt.steps.dedup import Dedup
@@ -31,7 +35,7 @@ from mmtk.stages.runner import run_recipe
 from mmtk.testing import tiny_blueprint
 from mmtk.types import RawSample
 from tests.capfilt.passes import clean, config
-from tests.small_learner import Built, ListReader
+from tests.small_learner import Built, ListReader, stage_context
 
 
 def encoded(picture: Image.Image, form: str = "png", **options: Any) -> bytes:
@@ -123,6 +127,43 @@ def test_the_limits_of_the_pass_are_those_of_its_survey(tmp_path: Path) -> None:
         "a": "",
         "again": "duplicate image: a",
     }
+
+
+@dataclass
+class Notes:
+    """A surveying step that notes when it is asked for what."""
+
+    events: list[str]
+
+    def survey(self, _readers: Mapping[str, Any]) -> pa.Table:
+        self.events.append("survey")
+        return pa.table({"found": [1]})
+
+    def learn(self, _survey: pa.Table) -> None:
+        self.events.append("learn")
+
+    def __call__(self, images: Sequence[ImageCandidates]) -> Sequence[ImageCandidates]:
+        self.events.append("work")
+        return images
+
+
+def test_ranks_meet_before_each_collective_so_that_it_does_not_time_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    def gather(value: Any) -> list[Any]:
+        events.append("gather")
+        return [value]
+
+    monkeypatch.setattr("mmtk_capfilt.stage.world_size", lambda: 2)
+    monkeypatch.setattr("mmtk_capfilt.stage.gather_objects", gather)
+    said: list[str] = []
+    context = replace(stage_context(tmp_path, lines=said), meet=lambda: events.append("meet"))
+    wanted = config(ListReader(PAIRS[1:3]), Notes(events))
+    CapfiltStage(**{one.name: getattr(wanted, one.name) for one in fields(CapfiltConfig)}).run(context)
+    assert events == ["survey", "meet", "gather", "learn", "work", "meet", "gather"]
+    assert said[0] == "step notes looks through datasets"
 
 
 def test_samples_that_cannot_be_read_are_passed_over() -> None:
