@@ -140,7 +140,7 @@ def test_installed_by_pip_its_recipe_runs(kind: str, tmp_path: Path) -> None:
     folder = scaffold(kind, tmp_path)
     picture_folder(tmp_path / "pictures")
     (tmp_path / "pip").mkdir()
-    site = install(folder, tmp_path / "pip")
+    site = install(tmp_path / "pip", folder)
     listed = mmtk("list-plugins", site=site, cwd=tmp_path)
     assert [[PACKAGE, NAME, "0.1.0", kind, PACKAGE]] == [
         line.split()[:5] for line in listed.stdout.splitlines() if NAME in line

@@ -1,4 +1,3 @@
-import dataclasses
 import importlib
 import inspect
 import json
@@ -90,12 +89,12 @@ def test_a_section_that_loads_a_model_gets_device_and_registry(tmp_path: Path) -
             self.name, self.device, self.registry = name, device, registry
 
         def html(self) -> str:
-            return f"<p>{self.name} {self.device} {self.registry}</p>"
+            return f"<p>{self.name} {self.device} {self.registry is here.registry}</p>"
 
     folder = tmp_path / "run" / "report"
-    here = dataclasses.replace(context(folder), registry=cast(Any, "the registry"))
+    here = context(folder)
     ReportStage(sections=cast(Any, [Plan(Given, types.SimpleNamespace(name="a model on"))])).run(here)
-    assert "<p>a model on cpu the registry</p>" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "<p>a model on cpu True</p>" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_title_and_description_of_the_recipe(tmp_path: Path) -> None:
