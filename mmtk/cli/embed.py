@@ -45,6 +45,8 @@ def execute(arguments: argparse.Namespace) -> int:
         raise DataError("name pictures, or --texts, and not both")
     if output.suffix not in SUFFIXES:
         raise DataError(f"--output {output}: expected a name that ends in {' or '.join(SUFFIXES)}")
+    if output.is_dir():
+        raise DataError(f"--output {output}: a folder; expected a file's name")
     if not output.parent.is_dir():
         raise DataError(f"--output {output}: there is no folder {output.parent}")
     model = load_model(arguments, "embed")

@@ -40,8 +40,8 @@ class CapfiltStage:
         """Do the parts that are still to be done, then put their ledgers together.
 
         Raises:
-            StageError: a step breaks its promise, a worker was killed, too many images fail.
-            CheckpointError: a step's model can't be used.
+            StageError: a step fails or breaks its promise, a worker was killed, too many images fail.
+            CheckpointError: a step has no checkpoint.
             DataError: a dataset can't be opened.
         """
         work = CapfiltWork(self.config, context.folder, context.seed, context.device, context.registry)

@@ -61,5 +61,5 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _beside(folder: Path, score: str, threshold: float, synthetic_threshold: float | None) -> Path:
     ending = "" if synthetic_threshold is None else f"-synthetic-{synthetic_threshold:g}"
-    whole = folder.absolute()
-    return folder.parent / f"{whole.name}-{score}-{threshold:g}{ending}"
+    named = folder.resolve() if folder.name in ("", "..") else folder  # they have names all the same
+    return named.with_name(f"{named.name}-{score}-{threshold:g}{ending}")
