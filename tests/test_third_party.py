@@ -48,7 +48,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(SOURCE, tmp_path_factory.mktemp("third_party"))
+    return install(tmp_path_factory.mktemp("third_party"), SOURCE)
 
 
 def recipe(folder: Path, **replaced: str) -> str:

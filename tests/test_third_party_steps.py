@@ -32,12 +32,12 @@ NEEDS_OPEN_CLIP = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def clip_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(CLIP, tmp_path_factory.mktemp("clip"))
+    return install(tmp_path_factory.mktemp("clip"), CLIP)
 
 
 @pytest.fixture(scope="module")
 def captioner_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(CAPTIONER, tmp_path_factory.mktemp("captioner"))
+    return install(tmp_path_factory.mktemp("captioner"), CAPTIONER)
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,13 @@ from pathlib import Path
 PACKAGES = Path(__file__).parent / "plugins"
 
 
-def install(source: Path, folder: Path) -> Path:
-    """Have pip install a distribution, from a copy, because building writes into its source; return where."""
-    shutil.copytree(source, folder / "source", ignore=shutil.ignore_patterns("__pycache__"))
+def install(folder: Path, *sources: Path) -> Path:
+    """Have pip install distributions, from copies, because building writes into a source; return where."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    copies = [shutil.copytree(source, folder / "source" / source.name, ignore=ignored) for source in sources]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--no-index"]
     command += ["--no-build-isolation", "--disable-pip-version-check", "--no-compile"]
-    subprocess.run([*command, "--target", folder / "site", folder / "source"], check=True)
+    subprocess.run([*command, "--target", folder / "site", *copies], check=True)
     return folder / "site"
 
 

@@ -1,4 +1,4 @@
-"""Say what this installation has and what it can do: versions, devices, strategies, extras, plugins."""
+"""Say what this installation has and what it can do: versions, devices, strategies, extras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say all there is to say of a component: its keys, what it gives, an example, and where it comes from."""
+"""Say all there is to say of a component: its keys, what it gives, an example, where it comes from."""
 
 from __future__ import annotations
 

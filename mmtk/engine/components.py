@@ -41,6 +41,9 @@ COMPONENTS: list[Component] = [
     ),
     _component("logger", "jsonl", "loggers:JsonLines", "JsonLinesConfig", "figures to metrics.jsonl"),
     _component("logger", "tensorboard", "loggers:TensorBoard", "TensorBoardConfig", "figures to TensorBoard"),
+    _component(
+        "logger", "wandb", "loggers:WeightsAndBiases", "WeightsAndBiasesConfig", "figures to Weights & Biases"
+    ),
     Component(
         "strategy",
         "single",

@@ -117,6 +117,20 @@ class JsonLinesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsAndBiasesConfig:
+    """Sends the figures to Weights & Biases; needs `mmtk[wandb]`."""
+
+    project: str = "mmtk"
+    """The project there."""
+    entity: str | None = None
+    """The user or team; null takes the account's default."""
+    name: str | None = None
+    """The run's name there; null is the run's folder and the stage."""
+    mode: Literal["online", "offline"] = "online"
+    """`offline` keeps all in the stage's folder, for `wandb sync` later."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TensorBoardConfig:
     """Writes the figures to `tensorboard/` in the stage's folder."""
 

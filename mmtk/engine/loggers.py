@@ -7,9 +7,12 @@ that a resumed run goes on after, or 0.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from mmtk.errors import StageError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -78,3 +81,44 @@ class TensorBoard:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+class WeightsAndBiases:
+    """Figures in a run of Weights & Biases (the extra ``mmtk[wandb]``).
+
+    The run's id lies in ``folder/wandb_id.txt``: a resumed stage goes on in the same run. W&B takes no step
+    twice, so what a killed try logged behind the saved state stays, and is not logged again.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        project: str,
+        entity: str | None,
+        name: str | None,
+        mode: Literal["online", "offline"],
+    ) -> None:
+        """Raises StageError when wandb isn't installed."""
+        try:
+            import wandb
+        except ImportError as error:
+            raise StageError("logger 'wandb' needs wandb: pip install 'mmtk[wandb]'") from error
+        id_file = folder / "wandb_id.txt"
+        if not id_file.exists():
+            id_file.write_text(uuid.uuid4().hex, "utf-8")
+        self._run = wandb.init(
+            project=project,
+            entity=entity,
+            name=name or f"{folder.parent.name}/{folder.name}",
+            id=id_file.read_text("utf-8"),
+            resume="allow",
+            mode=mode,
+            dir=str(folder),
+        )
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        self._run.log(dict(figures), step=step)
+
+    def close(self) -> None:
+        self._run.finish()

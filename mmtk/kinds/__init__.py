@@ -122,7 +122,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("weights", WeightSource),
         Kind("importer", Importer),
         Kind("exporter", Exporter),
-        Kind("capfilt_step", CapfiltStep, ("device", "registry")),
+        Kind("capfilt_step", CapfiltStep, ("device", "registry", "data_limits")),
         Kind("executor", Executor),
         Kind("stage", Stage),
     )

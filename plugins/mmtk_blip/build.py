@@ -105,7 +105,7 @@ def itm(
 def lm(*, loss: Blueprint[Loss], prompt: str, weight: float, model: Any) -> LmHead:
     """Build the LM head for ``model``'s vocabulary. Raises RecipeError for a model without a decoder."""
     if not hasattr(getattr(model, "text_transformer", None), "decode"):
-        raise RecipeError("the head lm needs a model with a decoder: use med")
+        raise RecipeError("the head lm needs a text encoder with a decoder, such as med's med_bert")
     if model.text_transformer.decoder_reads != "image":
         raise RecipeError(
             "the head lm needs a decoder that reads the image; this one has `decoder_reads: question`"

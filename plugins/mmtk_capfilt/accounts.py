@@ -78,3 +78,13 @@ def check_keys(parts: Sequence[Part], tables: Sequence[pa.Table]) -> None:
                 f"{len(twice)} keys are those of images in several parts, such as {key!r}; "
                 "each image needs a key of its own"
             )
+
+
+def check_any_usable(ledger: pa.Table, images: int) -> None:
+    """Raises StageError when all images failed: what comes out would be no dataset."""
+    failed = ledger.filter(pc.equal(ledger["source"], IMAGE))
+    if images and len(failed) == images:
+        first = failed.slice(0, 1).to_pylist()[0]
+        raise StageError(
+            f"none of {images:,} images can be used; the first is {first['key']!r}: {first['reason']}"
+        )

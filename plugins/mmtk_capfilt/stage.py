@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmtk.api import StageContext, StageError, gather_objects, rank, world_size
-from mmtk_capfilt.accounts import check_keys, close_accounts, summary
+from mmtk_capfilt.accounts import check_any_usable, check_keys, close_accounts, summary
 from mmtk_capfilt.configs import CapfiltConfig
 from mmtk_capfilt.ledger import IMAGE, image_row, to_table
 from mmtk_capfilt.part_pass import ledger_key
@@ -99,6 +99,7 @@ class CapfiltStage:
         ledger = pa.concat_tables([to_table(map(image_row, refused), opened.columns), *tables])
         images = sum(len(part.images) for part in opened.parts) + len(refused)
         counts = close_accounts(context.folder, ledger, written, images, weighted=bool(opened.weights))
+        check_any_usable(ledger, images)
         context.say(summary(counts))
 
 

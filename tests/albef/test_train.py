@@ -144,7 +144,7 @@ def test_a_vocabulary_without_mask(tmp_path: Path, files: Path, registry: Regist
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"heads": "{lm: {use: lm}}"}, "needs a model with a decoder: use med"),
+        ({"heads": "{lm: {use: lm}}"}, "needs a text encoder with a decoder, such as med's med_bert"),
         (
             {
                 "model__use": "med",

@@ -46,9 +46,10 @@ def undisturbed(folder: Path) -> dict[str, bytes]:
 
 
 def marked() -> list[object]:
-    """Each way with three kills, and with twenty as slow ones."""
+    """Each way with three kills, and with twenty as slow ones; two workers take long to start."""
+    slow = {"two workers": pytest.mark.slow}
     return [
-        *(pytest.param(way, 3, id=f"{way}, 3 kills") for way in WAYS),
+        *(pytest.param(way, 3, id=f"{way}, 3 kills", marks=slow.get(way, ())) for way in WAYS),
         *(pytest.param(way, 20, id=f"{way}, 20 kills", marks=pytest.mark.slow) for way in WAYS),
     ]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ class Notes:
     folder: Path
     fails: int = -1
     kills: int = -1
+    endless: bool = False
 
     def open(self) -> Notes:
         (self.folder / f"opened-{os.getpid()}").touch()
@@ -33,6 +37,9 @@ class Notes:
     def __call__(self, part: int) -> tuple[int, int]:
         if part == self.kills:
             os.kill(os.getpid(), signal.SIGKILL)
+        while self.endless:
+            (self.folder / f"begun-{os.getpid()}").touch()
+            time.sleep(0.05)
         if part == self.fails:
             raise DataError(f"part {part} can't be read")
         (self.folder / f"done-{part}").touch()
@@ -92,6 +99,19 @@ def test_an_error_of_a_part_is_raised_as_it_is(tmp_path: Path, workers: int) -> 
     with pytest.raises(DataError, match=r"^part 1 can't be read$"):
         list(Local(workers=workers, threads=1)(Notes(tmp_path, fails=1), range(3)))
     assert "done-0" in names(tmp_path, "done")
+
+
+def test_an_interruption_ends_workers_in_the_middle_of_their_parts(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        while len(names(tmp_path, "begun")) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(Local(workers=2, threads=1)(Notes(tmp_path, endless=True), range(8)))
+    assert multiprocessing.active_children() == []
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_killed_worker_is_one_message(tmp_path: Path) -> None:
@@ -176,3 +196,9 @@ def test_a_share_of_failed_images_counts_from_a_hundred_on(tmp_path: Path) -> No
     many = [sample(n) for n in range(200, 300)] + list(samples().samples)
     with pytest.raises(StageError, match=r"^2 of 120 images failed, and data.max_quarantined is 0.01;"):
         clean(tmp_path / "many", config(ListReader(many), Hashed(), part_size=60, data=data))
+
+
+def test_a_dataset_of_which_nothing_can_be_used_is_an_error(tmp_path: Path) -> None:
+    damaged = [dataclasses.replace(sample(number), image=b"no picture") for number in range(6)]
+    with pytest.raises(StageError, match="none of 6 images can be used; the first is 'k0': "):
+        clean(tmp_path, config(ListReader(damaged), Hashed()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +16,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mmtk_capfilt.commands.resift import _check_range
 from mmtk_capfilt.decisions import StepRules
-from mmtk_capfilt.ledger import LedgerRow, funnel, read_ledger, read_rules, schema, to_table
+from mmtk_capfilt.ledger import ITC, ITM, LedgerRow, funnel, read_ledger, read_rules, schema, to_table
 from mmtk_capfilt.resift import chosen_score, read_pass, resift
 from mmtk_capfilt.rules import with_thresholds
 from rich.console import Console
@@ -255,6 +257,16 @@ def refused(capsys: pytest.CaptureFixture[str], ledger: Path, *options: str) -> 
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     return captured.err
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "bounds"), [(ITM, "33", "[0, 1]"), (ITM, "-1", "[0, 1]"), (ITC, "-1.5", "[-1, 1]")]
+)
+def test_thresholds_outside_of_the_score_are_refused(score: str, threshold: str, bounds: str) -> None:
+    with pytest.raises(DataError, match=re.escape(f"a threshold of {score} is in {bounds}, not {threshold}")):
+        _check_range(score, (None, float(threshold)))
+    _check_range(score, (0.0, 1.0))
+    _check_range("own_score", (33.0,))
 
 
 @pytest.mark.usefixtures("command")

@@ -183,7 +183,10 @@ def propose(thresholds: Sequence[ThresholdFigures], min_precision: float | None)
     precise = [one for one in thresholds if one.precision is not None and one.precision >= min_precision]
     if precise:
         chosen = precise[0]
-        return Proposal(chosen, f"lowest threshold with a precision of at least {min_precision:g}")
+        return Proposal(
+            chosen,
+            f"lowest threshold with a precision of at least {min_precision:g}; it keeps {chosen.kept:.1%}",
+        )
     most = max(thresholds, key=lambda one: one.precision or 0.0)
     return Proposal(
         None,

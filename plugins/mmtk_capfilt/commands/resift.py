@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
-from mmtk.api import note, printable, progress
+from mmtk.api import DataError, note, printable, progress
 from mmtk_capfilt.commands.arguments import ledger_path, number
 
 
@@ -50,6 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
     finished = read_pass(ledger_path(arguments.ledger), load_plugins().registry)
     score = chosen_score(finished, arguments.score)
     thresholds = (arguments.threshold, arguments.synthetic_threshold)
+    _check_range(score, thresholds)
     rules = with_thresholds(finished.rules, score, *thresholds)
     folder = arguments.out or _beside(finished.path.parent, score, *thresholds)
     with progress("parts", len(finished.opened.parts)) as advance:
@@ -57,6 +60,16 @@ def execute(arguments: argparse.Namespace) -> int:
     note(summary(counts))
     print(f"wrote {printable(folder)}")
     return 0
+
+
+def _check_range(score: str, thresholds: Iterable[float | None]) -> None:
+    """Raises DataError for a threshold that no value of the score can have."""
+    from mmtk_capfilt.ledger import ITC, ITM
+
+    low, high = {ITM: (0.0, 1.0), ITC: (-1.0, 1.0)}.get(score, (-math.inf, math.inf))
+    for threshold in thresholds:
+        if threshold is not None and not low <= threshold <= high:
+            raise DataError(f"a threshold of {score} is in [{low:g}, {high:g}], not {threshold:g}")
 
 
 def _beside(folder: Path, score: str, threshold: float, synthetic_threshold: float | None) -> Path:

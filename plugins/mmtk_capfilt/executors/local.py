@@ -47,12 +47,20 @@ class Local:
             (work, self._threads_of_each()),
         ) as pool:
             try:
-                yield from _as_done({pool.submit(_do_part, part): part for part in parts})
+                with _interrupting_this_process_alone():
+                    futures = {pool.submit(_do_part, part): part for part in parts}
+                yield from _as_done(futures)
             except BrokenProcessPool as error:
                 raise StageError(
                     "a worker process of executor 'local' was killed (out of memory?) or couldn't start; "
                     "with fewer workers each has more memory. Finished parts stay, the same command goes on"
                 ) from error
+            except BaseException:
+                # What they are at leaves nothing behind, and to wait for whole parts may take hours.
+                for worker in multiprocessing.active_children():
+                    worker.kill()
+                    worker.join()
+                raise
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -61,6 +69,16 @@ class Local:
         if self._threads is None and "OMP_NUM_THREADS" in os.environ:
             return None
         return self._threads or max((os.cpu_count() or 1) // self._workers, 1)
+
+
+@contextlib.contextmanager
+def _interrupting_this_process_alone() -> Iterator[None]:
+    """Start processes that Ctrl-C doesn't reach, also while they still import: this one tells them to end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _track_silently() -> None:

@@ -53,7 +53,7 @@ class Plan:
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
-    def build(self) -> ExplorerSection:
+    def build(self, **_: Any) -> ExplorerSection:
         return ExplorerSection(**self.settings)
 
 

@@ -75,7 +75,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
     ("word", "hint"),
     [
         ("rnu", "did you mean 'run'?"),
-        ("list", "did you mean 'list-plugins'?"),
+        ("list-plugin", "did you mean 'list-plugins'?"),
         ("xyzzy", "there are run, check"),
     ],
 )

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mmtk.engine.loggers import JsonLines, TensorBoard
+from mmtk.engine.loggers import JsonLines, TensorBoard, WeightsAndBiases
+from mmtk.errors import StageError
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
@@ -82,3 +86,48 @@ def test_tensorboard_rewound_after_a_kill(tmp_path: Path, monkeypatch: pytest.Mo
 def test_tensorboard_without_figures_writes_nothing(tmp_path: Path) -> None:
     TensorBoard(folder=tmp_path).close()
     assert list(tmp_path.iterdir()) == []
+
+
+class FakeWandb(types.ModuleType):
+    """What the logger uses of wandb: runs by id, which take no step twice."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.runs: dict[str, dict[int, dict[str, float]]] = {}
+        self.asked: list[dict[str, Any]] = []
+        self.finished = 0
+
+    def init(self, **asked: Any) -> FakeWandb:
+        self.asked.append(asked)
+        self.steps = self.runs.setdefault(asked["id"], {})
+        return self
+
+    def log(self, figures: dict[str, float], step: int) -> None:
+        if step > max(self.steps, default=-1):
+            self.steps[step] = figures
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_weights_and_biases_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    folder = tmp_path / "run" / "pretrain"
+    folder.mkdir(parents=True)
+    for steps in ((10, 20), (20, 30)):  # killed behind 20, and resumed behind 10
+        logger = WeightsAndBiases(folder=folder, project="mine", entity=None, name=None, mode="offline")
+        for step in steps:
+            logger.log(step, {"loss": float(step)})
+        logger.close()
+    assert list(fake.runs.values()) == [{10: {"loss": 10.0}, 20: {"loss": 20.0}, 30: {"loss": 30.0}}]
+    assert fake.finished == 2
+    assert fake.asked[0] == fake.asked[1]
+    asked = fake.asked[0]
+    assert (asked["name"], asked["dir"], asked["resume"]) == ("run/pretrain", str(folder), "allow")
+
+
+def test_a_missing_wandb_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(StageError, match=r"needs wandb: pip install 'mmtk\[wandb\]'"):
+        WeightsAndBiases(folder=tmp_path, project="mine", entity=None, name=None, mode="online")

@@ -1,0 +1,1 @@
+"""CoCa's attentional poolers on timm's ViTs, for mmtk."""

@@ -1,0 +1,1 @@
+"""Negatives that get harder as training goes on, for mmtk."""

@@ -1,0 +1,1 @@
+"""Text encoders and tokenizers of transformers, for mmtk."""

@@ -1,0 +1,1 @@
+"""SigLIP's sigmoid loss, for mmtk."""

@@ -1,0 +1,1 @@
+"""Figures of many mmtk runs in one SQLite file."""
