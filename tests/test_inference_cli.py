@@ -209,6 +209,7 @@ def test_another_model_may_not_search_an_index(work: Path, found: Path) -> None:
         ("embed photos --model run --output no/x.npy", "there is no folder no"),
         ("index photos --model run --index photos", "photos: holds '0.png', which is no part of an index"),
         ("search cat --index nowhere", "nowhere: no index, index.json is missing"),
+        ("search --image photos/0.png --rerank 3 --index nowhere", "--rerank goes with a text"),
         ("search --index nowhere", "name a text, or a picture"),
     ],
 )

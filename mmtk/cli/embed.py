@@ -16,6 +16,7 @@ from mmtk.cli.model_arguments import (
 )
 from mmtk.cli.results import Results, note, progress
 from mmtk.errors import DataError
+from mmtk.report.wording import counted
 
 SUFFIXES = (".npy", ".npz")
 
@@ -65,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 rows.append(one.features.numpy())
             advance()
     _write(output, names, rows)
-    note(f"wrote {len(rows)} rows to {output}")
+    note(f"wrote {counted(len(rows), 'row')} to {output}")
     return results.exit_code
 
 
