@@ -41,6 +41,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = folder / "photos" / ("deep" if number % 2 else "") / f"{number}.png"
         place.write_bytes(picture(number, (20 + number, 30)))
     (folder / "photos" / "broken.jpg").write_bytes(b"no picture")
+    (folder / "folder.npy").mkdir()
     (folder / "odd").mkdir()
     (folder / "odd" / "\x1b[31mred.png").write_bytes(picture(0))
     return folder
@@ -204,9 +205,11 @@ def test_another_model_may_not_search_an_index(work: Path, found: Path) -> None:
         ("caption photos --model run --image-size 48", "takes pictures of 32x32"),
         ("embed photos --texts cat --model run --output x.npy", "name pictures, or --texts, and not both"),
         ("embed photos --model run --output x.csv", "expected a name that ends in .npy or .npz"),
+        ("embed photos --model run --output folder.npy", "--output folder.npy: a folder; expected a file's"),
         ("embed photos --model run --output no/x.npy", "there is no folder no"),
         ("index photos --model run --index photos", "photos: holds '0.png', which is no part of an index"),
         ("search cat --index nowhere", "nowhere: no index, index.json is missing"),
+        ("search --image photos/0.png --rerank 3 --index nowhere", "--rerank goes with a text"),
         ("search --index nowhere", "name a text, or a picture"),
     ],
 )

@@ -16,6 +16,7 @@ from mmtk.cli.model_arguments import (
 )
 from mmtk.cli.results import Results, note, progress
 from mmtk.errors import DataError
+from mmtk.report.wording import counted
 
 SUFFIXES = (".npy", ".npz")
 
@@ -45,6 +46,8 @@ def execute(arguments: argparse.Namespace) -> int:
         raise DataError("name pictures, or --texts, and not both")
     if output.suffix not in SUFFIXES:
         raise DataError(f"--output {output}: expected a name that ends in {' or '.join(SUFFIXES)}")
+    if output.is_dir():
+        raise DataError(f"--output {output}: a folder; expected a file's name")
     if not output.parent.is_dir():
         raise DataError(f"--output {output}: there is no folder {output.parent}")
     model = load_model(arguments, "embed")
@@ -63,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 rows.append(one.features.numpy())
             advance()
     _write(output, names, rows)
-    note(f"wrote {len(rows)} rows to {output}")
+    note(f"wrote {counted(len(rows), 'row')} to {output}")
     return results.exit_code
 
 

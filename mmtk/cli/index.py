@@ -14,6 +14,7 @@ from mmtk.cli.model_arguments import (
     pictures_of,
 )
 from mmtk.cli.results import Results, note, progress
+from mmtk.report.wording import counted
 
 if TYPE_CHECKING:
     from mmtk.inference import Embedded
@@ -46,5 +47,5 @@ def execute(arguments: argparse.Namespace) -> int:
         done = model.index(pictures, arguments.index, watch)
     counts = {"new": done.new, "unchanged": done.unchanged, "gone": done.gone, "failed": len(done.failed)}
     said = ", ".join(f"{count} {name}" for name, count in counts.items())
-    note(f"{arguments.index}: {done.new + done.unchanged} pictures ({said})")
+    note(f"{arguments.index}: {counted(done.new + done.unchanged, 'picture')} ({said})")
     return results.exit_code

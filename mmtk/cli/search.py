@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     if (arguments.text is None) == (arguments.image is None):
         raise DataError("name a text, or a picture with --image, and not both")
+    if arguments.image is not None and arguments.rerank:
+        raise DataError("--rerank goes with a text: the matching head can't compare two pictures")
     if arguments.text is not None and Path(arguments.text).is_file():
         note(f"'{arguments.text}' is searched for as a text; --image takes a file")
     from mmtk.inference.index_files import read_index

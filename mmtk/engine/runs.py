@@ -36,6 +36,11 @@ def checkpoints_in(source: Path, stage: str | None = None) -> dict[str, Path]:
         if record.status is Status.DONE
     }
     if not finished:
+        if (source / CHECKPOINT / DESCRIPTION).is_file():
+            raise CheckpointError(
+                f"{source}: a stage's folder; expected its run's, {source.absolute().parent}, or its "
+                f"checkpoint's, {source / CHECKPOINT}"
+            )
         raise CheckpointError(
             f"{source}: no checkpoint here, and no stage of a run that finished one; {_OTHERS}"
         )

@@ -81,6 +81,8 @@ def read_picture(path: str, transform: ImageTransform) -> PictureRead:
 
 def _content(path: Path) -> bytes:
     if path.is_dir():
+        if _below(str(path)):
+            raise DataError("a folder; name one picture in it")
         raise DataError(f"no pictures in this folder ({', '.join(SUFFIXES)})")
     if not path.exists():
         raise DataError("no such file" + (", and nothing matches" if glob.has_magic(str(path)) else ""))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk.api import Quarantine, Quarantined, StageError
+from mmtk.api import Quarantine, Quarantined, StageError, counted
 from mmtk_capfilt.decisions import DROPPED, FAILED, KEPT
 from mmtk_capfilt.ledger import IMAGE, SOURCES, funnel
 from mmtk_capfilt.parts import Part, write_json, write_table
@@ -75,7 +75,7 @@ def check_keys(parts: Sequence[Part], tables: Sequence[pa.Table]) -> None:
         if len(twice):
             key = twice.field("values")[0].as_py()
             raise StageError(
-                f"{len(twice)} keys are those of images in several parts, such as {key!r}; "
+                f"images in several parts have the same key, such as {key!r} ({counted(len(twice), 'key')}); "
                 "each image needs a key of its own"
             )
 

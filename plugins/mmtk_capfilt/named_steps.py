@@ -15,6 +15,7 @@ from mmtk.api import (
     CapfiltStep,
     DataError,
     ImageCandidates,
+    MmtkError,
     Reader,
     StageError,
     TextTransform,
@@ -148,10 +149,14 @@ class Bookkeeping:
     def run(self, named: NamedStep, images: Sequence[ImageCandidates]) -> list[ImageCandidates]:
         """Have a step work on those images that no step has left out.
 
-        Raises StageError when it loses images or texts, or gives scores other than those it has declared.
+        Raises StageError when it fails, loses images or texts, or gives scores other than those it has
+        declared.
         """
         at_work = [image for image in images if not image.left_out]
-        done = list(named.step(at_work) or ()) if at_work else []
+        try:
+            done = list(named.step(at_work) or ()) if at_work else []
+        except MmtkError as error:
+            raise StageError(f"step {named.name}: {error}") from error
         check_promise(named.name, named.gives, at_work, done)
         settled = iter(self.settle(after, named) for after in done)
         return [image if image.left_out else next(settled) for image in images]

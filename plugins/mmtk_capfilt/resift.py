@@ -49,7 +49,13 @@ def read_pass(path: Path, registry: Registry) -> Pass:
             f"{path}: written by a stage {stage.use}, not by a pass (capfilt); resift the ledger of each pass"
         )
     config = stage.blueprint.build().config
-    opened = CapfiltWork(config, path.parent, stage.seed, "cpu", registry).open()
+    try:
+        opened = CapfiltWork(config, path.parent, stage.seed, "cpu", registry).open()
+    except DataError as error:
+        raise DataError(
+            f"{path}: the data that the pass read can't be opened: {error}; paths that its recipe gives "
+            "without a leading / count from the folder in which mmtk is called"
+        ) from error
     return Pass(path, ledger, read_rules(ledger.schema, path), opened)
 
 
@@ -89,6 +95,7 @@ def resift(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StageError(f"{folder} is there already; name another folder with --out, or remove it")
+    folder = folder.absolute()
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:

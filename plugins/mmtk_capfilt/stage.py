@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk.api import StageContext, StageError, gather_objects, rank, world_size
+from mmtk.api import StageContext, StageError, counted, gather_objects, rank, world_size
 from mmtk_capfilt.accounts import check_any_usable, check_keys, close_accounts, summary
 from mmtk_capfilt.configs import CapfiltConfig
 from mmtk_capfilt.ledger import IMAGE, image_row, to_table
@@ -40,8 +40,8 @@ class CapfiltStage:
         """Do the parts that are still to be done, then put their ledgers together.
 
         Raises:
-            StageError: a step breaks its promise, a worker was killed, too many images fail.
-            CheckpointError: a step's model can't be used.
+            StageError: a step fails or breaks its promise, a worker was killed, too many images fail.
+            CheckpointError: a step has no checkpoint.
             DataError: a dataset can't be opened.
         """
         work = CapfiltWork(self.config, context.folder, context.seed, context.device, context.registry)
@@ -141,14 +141,14 @@ class _Watch:
             return
         if 0 < self._limit < 1:
             passed = self._images >= _FEW and self._failed > self._limit * self._images
-            amount = f"{self._failed:,} of {self._images:,}"
+            amount = f"{self._failed:,} of {counted(self._images, 'image')}"
         else:
             failed = self._failed_before + self._failed
             passed = failed > self._limit
-            amount = f"{failed:,}"
+            amount = counted(failed, "image")
         if passed:
             raise StageError(
-                f"{amount} images failed, and data.max_quarantined is {self._limit:g}; "
+                f"{amount} failed, and data.max_quarantined is {self._limit:g}; "
                 "the ledgers in the stage's folder parts say why"
             )
 

@@ -160,7 +160,7 @@ def test_the_tables(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capfilt", "calibrate", str(ledger)]) == 0
     captured = capsys.readouterr()
     assert f"labels: {ledger.parents[1] / 'emoji' / 'truth.parquet'}" in captured.err
-    assert "6 labelled web texts with an itm_probability, 3 of them right (50%)" in captured.out
+    assert "6 labelled web texts with the score itm_probability, 3 of them right (50%)" in captured.out
     rows = [line.split() for line in captured.out.splitlines()]
     assert ["0.5", "50.0%", "0.667", "0.667", "0.667"] in rows
     assert ["0.16", "66.7%", "0.750", "1.000", "0.667", "<-", "proposed"] in rows
@@ -196,7 +196,7 @@ def test_labels_of_ones_own(ledger: Path, tmp_path: Path, capsys: pytest.Capture
     [
         ("key,right\n000,true\n", "own.csv has no column clean; it has key, right"),
         ("key,clean\n000,perhaps\n", "own.csv: "),
-        ("key,clean\n777,true\n", "labels none of the 7 web texts that have an itm_probability"),
+        ("key,clean\n777,true\n", "labels none of the 7 web texts that have the score itm_probability"),
         ("key,clean\n000,true\n", "nothing to tell apart: all 1 labelled web texts"),
         ("", "own.csv can't be read as a CSV file"),
     ],

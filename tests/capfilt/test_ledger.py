@@ -120,6 +120,8 @@ def test_sums_that_do_not_come_out_are_told_all_at_once() -> None:
 def test_a_key_in_two_parts_of_a_dataset_is_told() -> None:
     parts = [Part(0, "", 0, range(2)), Part(1, "", 0, range(2, 4)), Part(2, "coco", 1, range(1))]
     tables = [to_table(map(row, keys), schema((), ())) for keys in (["a", "a", "b"], ["c", "b"], ["c"])]
-    with pytest.raises(StageError, match=r"^1 keys are those of images in several parts, such as 'b'; each"):
+    with pytest.raises(
+        StageError, match=r"^images in several parts have the same key, such as 'b' \(1 key\); each"
+    ):
         check_keys(parts, tables)
     check_keys(parts[1:], tables[1:])

@@ -270,6 +270,34 @@ def test_thresholds_outside_of_the_score_are_refused(score: str, threshold: str,
 
 
 @pytest.mark.usefixtures("command")
+def test_the_command_in_the_folder_of_the_pass(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(done.parent, tmp_path / "run")
+    folder = tmp_path / "run" / "pass"
+    monkeypatch.chdir(folder)
+    assert main(["capfilt", "resift", "ledger.parquet", "--threshold", "0.5"]) == 0
+    assert capsys.readouterr().out == f"wrote {folder.with_name('pass-fake_score-0.5')}\n"
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main(["capfilt", "resift", str(folder), "--threshold", "0.5", "--out", "."]) == 0
+    assert written(tmp_path / "empty") == written(done)
+
+
+@pytest.mark.usefixtures("command")
+def test_the_command_where_the_paths_of_the_recipe_lead_nowhere(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(done.parent, tmp_path / "run")
+    record = tmp_path / "run" / "pass" / "stage.json"
+    (reader,) = {one for one in record.read_text().split('"') if one.endswith("/web")}
+    record.write_text(record.read_text().replace(reader, "data/web"))
+    said = refused(capsys, record.parent)
+    assert "the data that the pass read can't be opened: no such file, folder or pattern" in said
+    assert "without a leading / count from the folder in which mmtk is called" in said
+
+
+@pytest.mark.usefixtures("command")
 def test_what_is_no_ledger_of_a_pass(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, tmp_path / "nowhere.parquet")
     assert "nowhere.parquet: there is no such file; expected a pass's ledger.parquet or its folder" in said

@@ -38,7 +38,7 @@ def judged_texts(path: Path, labels: Path, score: str, source: str) -> Judged:
         raise DataError(f"{path} has no score '{score}'; {hint}")
     texts = ledger.filter(pc.and_(pc.equal(ledger["source"], source), pc.is_valid(ledger[score])))
     if not len(texts):
-        raise DataError(f"{path}: no {source} text has an {score}")
+        raise DataError(f"{path}: no {source} text has the score {score}")
     known = _read_labels(labels, source)
     right, scores = [], []
     for row in texts.select(["key", "text", score]).to_pylist():
@@ -48,12 +48,12 @@ def judged_texts(path: Path, labels: Path, score: str, source: str) -> Judged:
             scores.append(row[score])
     if not right:
         raise DataError(
-            f"{labels} labels none of the {len(texts)} {source} texts that have an {score} in {path}; "
+            f"{labels} labels none of the {len(texts)} {source} texts that have the score {score} in {path}; "
             "do its keys belong to this ledger?"
         )
     return Judged(
         score,
-        f"labelled {source} texts with an {score}",
+        f"labelled {source} texts with the score {score}",
         np.asarray(scores, np.float64),
         np.asarray(right, np.bool_),
     )
@@ -88,6 +88,8 @@ class _Labels:
 
 
 def _read_labels(path: Path, source: str) -> _Labels:
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file of labels")
     table = _read_csv(path) if path.suffix == ".csv" else read_table(path)
     by_text = "text" in table.column_names
     column = "label" if source == SYNTHETIC and not by_text else "clean"

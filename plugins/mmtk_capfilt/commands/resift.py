@@ -74,5 +74,5 @@ def _check_range(score: str, thresholds: Iterable[float | None]) -> None:
 
 def _beside(folder: Path, score: str, threshold: float, synthetic_threshold: float | None) -> Path:
     ending = "" if synthetic_threshold is None else f"-synthetic-{synthetic_threshold:g}"
-    whole = folder.absolute()
-    return folder.parent / f"{whole.name}-{score}-{threshold:g}{ending}"
+    named = folder.resolve() if folder.name in ("", "..") else folder  # they have names all the same
+    return named.with_name(f"{named.name}-{score}-{threshold:g}{ending}")

@@ -51,5 +51,7 @@ def test_what_is_no_checkpoint(run: Path) -> None:
         checkpoints_in(run / "nowhere" / "at_all")
     with pytest.raises(CheckpointError, match=r"no checkpoint here.*mmtk import turns"):
         checkpoints_in(run / "scores")
+    with pytest.raises(CheckpointError, match=r"a stage's folder; expected its run's, .*mine, or its check"):
+        checkpoints_in(run / "a_second")
     with pytest.raises(CheckpointError, match=r"a file; .*mmtk import turns"):
         checkpoints_in(run / "scores" / "stage.json")

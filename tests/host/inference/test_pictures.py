@@ -61,17 +61,21 @@ def test_pictures_are_read_in_order_and_errors_stand_in_their_places(tmp_path: P
     paths[5].unlink()
     paths[6].unlink()
     paths[6].mkdir()
+    paths[8].unlink()
+    paths[8].mkdir()
+    (paths[8] / "inner.png").write_bytes(picture(8))
     paths[7].unlink()
     os.mkfifo(paths[7])
     transform = BlipTest(4)
     read = list(read_pictures(map(str, paths), transform))
     assert [one.path for one in read] == [str(path) for path in paths]
     errors = {int(Path(one.path).stem): one.error for one in read if one.error}
-    assert errors.keys() == {3, 5, 6, 7}
+    assert errors.keys() == {3, 5, 6, 7, 8}
     assert errors[3].startswith("unreadable image")
     assert errors[5] == "no such file"
     assert errors[6].startswith("no pictures in this folder")
     assert errors[7] == "no regular file"
+    assert errors[8] == "a folder; name one picture in it"
     expected = transform(decode_image(picture(9, (14, 9))), torch.Generator())
     assert torch.equal(read[9].pixels, expected)  # type: ignore[arg-type]
 
