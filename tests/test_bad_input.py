@@ -383,7 +383,7 @@ FILE_FAULTS: list[tuple[str, str]] = [
     ),
     (
         "stages.capfilt.steps.0.checkpoint=human",
-        r"stage 'capfilt': \S+human: no checkpoint",
+        r"stage 'capfilt': step caption: \S+human: no checkpoint",
     ),
     (
         "run_dir=notes.txt",
