@@ -30,9 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    from mmtk.discover.kind_names import check_kind
     from mmtk.plugins import load_plugins
 
-    check_kind(arguments.kind)
+    if arguments.kind is not None:
+        check_kind(arguments.kind, COMMAND)
     plugins = [
         of_kind(one, arguments.kind) for one in sorted(load_plugins().plugins, key=lambda plugin: plugin.name)
     ]
@@ -50,19 +52,6 @@ def execute(arguments: argparse.Namespace) -> int:
             broken = printable_lines(f"{state}: {plugin.name} ({origin}): {plugin.error}")
             console.print(broken, markup=False, emoji=False, soft_wrap=True)
     return 0
-
-
-def check_kind(kind: str | None) -> None:
-    """Raises RecipeError with the nearest spelling for a kind that doesn't exist."""
-    from mmtk.errors import RecipeError
-    from mmtk.kinds import KINDS
-    from mmtk.registry import nearest
-
-    kinds = [*KINDS, COMMAND]
-    if kind is not None and kind not in kinds:
-        near = nearest(kind, kinds)
-        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(kinds)}"
-        raise RecipeError(f"unknown kind '{kind}'; {hint}")
 
 
 def of_kind(plugin: PluginInfo, kind: str | None) -> PluginInfo:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmtk.discover.example import example_node
+from mmtk.discover.kind_names import check_kind
 from mmtk.errors import RecipeError
 from mmtk.kinds import KINDS
 from mmtk.recipe.field_docs import field_docs, sentence
@@ -60,10 +61,7 @@ def find_component(registry: Registry, words: list[str]) -> Registration:
     """Find what ``KIND NAME`` or ``NAME`` means. Raises RecipeError with the nearest spelling."""
     if len(words) == 2:
         kind, name = words
-        if kind not in KINDS:
-            near = nearest(kind, KINDS)
-            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(KINDS)}"
-            raise RecipeError(f"unknown kind '{kind}'; {hint}")
+        check_kind(kind)
         return registry.get(kind, name)
     (name,) = words
     everything = [one for kind in KINDS for one in registry.of_kind(kind)]
