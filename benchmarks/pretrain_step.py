@@ -1,13 +1,13 @@
 """How fast BLIP's full pre-training step is, and how much memory it takes, beside a plainly written one.
 
-Each side runs in a process of its own, on the same weights, pairs and negatives: their losses must agree.
+Each side runs in a process of its own, on the same weights, pairs and negatives: their losses must agree. The
+timed steps alternate, so that what else the machine does meets both sides alike.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -29,6 +29,7 @@ TOLERANCE = 1e-4
 AIM_SPEED, AIM_MEMORY = 2.0, 2 / 3
 MIB, GIGA = 2**20, 1e9
 UNEQUAL = 1
+DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Measured:
         return statistics.median(self.seconds)
 
 
-def measure(side: str, sizes: Sizes, *, steps: int, device: str) -> Measured:
-    """Measure one side in this process."""
+def measure(side: str, sizes: Sizes, *, device: str) -> None:
+    """Measure one side in this process: a timed step for each line of the input, then print the figures."""
     inputs = Inputs(sizes, device)
     trained = Ours(inputs) if side == "mmtk" else Plain(inputs)
     losses = [trained.step(0)]
@@ -68,17 +69,22 @@ def measure(side: str, sizes: Sizes, *, steps: int, device: str) -> Measured:
     losses.append(trained.step(1))
     peak = peak_memory(device)
     gemm, seconds, cpu_seconds = [_gemm_rate(device)], [], []
-    for step in range(2, 2 + steps):
+    step = 2
+    print(DONE, flush=True)
+    for _ in sys.stdin:
         started, cpu_started = time.perf_counter(), time.process_time()
         trained.step(step)
         _wait(device)
         seconds.append(time.perf_counter() - started)
         cpu_seconds.append(time.process_time() - cpu_started)
-    gemm.append(_gemm_rate(device))
+        gemm.append(_gemm_rate(device))
+        step += 1
+        print(DONE, flush=True)
     with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
-        trained.step(2 + steps)
+        trained.step(step)
     step_bytes = None if peak is None or before is None else peak - before
-    return Measured(losses, seconds, cpu_seconds, step_bytes, peak, counter.get_total_flops(), max(gemm))
+    flops = counter.get_total_flops()
+    print(json.dumps(asdict(Measured(losses, seconds, cpu_seconds, step_bytes, peak, flops, max(gemm)))))
 
 
 def _attention(
@@ -124,11 +130,45 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def measure_apart(side: str, arguments: Sequence[str]) -> Measured:
-    """Measure one side in a process of its own. Raises CalledProcessError when it fails."""
-    command = [sys.executable, "-m", "benchmarks.pretrain_step", "--side", side, *arguments]
-    result = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ)
-    return Measured(**json.loads(result.stdout.splitlines()[-1]))
+class Side:
+    """One side in a process of its own. Raises CalledProcessError where that fails."""
+
+    def __init__(self, side: str, arguments: Sequence[str]) -> None:
+        command = [sys.executable, "-m", "benchmarks.pretrain_step", "--side", side, *arguments]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._await_done()
+
+    def step(self) -> None:
+        """Have it do a timed step."""
+        print(file=self._process.stdin, flush=True)
+        self._await_done()
+
+    def end(self) -> Measured:
+        """What it measured."""
+        output, _ = self._process.communicate()
+        self._check()
+        return Measured(**json.loads(output))
+
+    def _await_done(self) -> None:
+        assert self._process.stdout is not None
+        if self._process.stdout.readline().strip() != DONE:
+            self._process.wait()
+            self._check()
+
+    def _check(self) -> None:
+        if self._process.returncode:
+            raise subprocess.CalledProcessError(self._process.returncode, self._process.args)
+
+
+def measure_both(arguments: Sequence[str], steps: int) -> list[Measured]:
+    """Measure both sides, step by step in turn."""
+    sides = [Side(side, arguments) for side in SIDES]
+    for _ in range(steps):
+        for side in sides:
+            side.step()
+    return [side.end() for side in sides]
 
 
 def greatest_difference(ours: Measured, reference: Measured) -> float:
@@ -193,11 +233,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.side is not None:
-        measured = measure(options.side, sizes, steps=options.steps, device=options.device)
-        print(json.dumps(asdict(measured)))
+        measure(options.side, sizes, device=options.device)
         return 0
     passed_on = list(sys.argv[1:] if arguments is None else arguments)
-    ours, reference = (measure_apart(side, passed_on) for side in SIDES)
+    ours, reference = measure_both(passed_on, options.steps)
     equal = greatest_difference(ours, reference) <= TOLERANCE
     if options.json:
         print(json.dumps(summary(ours, reference, sizes.batch)))
@@ -242,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--side", choices=SIDES, help="measure one side in this process and print its figures"
+        "--side", choices=SIDES, help="measure one side in this process, a step for each line of the input"
     )
     return parser
 

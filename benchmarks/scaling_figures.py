@@ -17,7 +17,7 @@ from mmtk_momentum.ema import MomentumEncoder
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import index, transformers_blip
-from benchmarks.pretrain_step import CPU_ATTENTION, measure_apart
+from benchmarks.pretrain_step import CPU_ATTENTION, Side
 from benchmarks.step_sides import Inputs, build_learner
 from benchmarks.step_sizes import FULL, TINY
 from benchmarks.strategy_rank import MIDDLE, OPTIMIZER
@@ -94,7 +94,9 @@ class Figures:
 def measure(sizes: str) -> Figures:
     """Measure with the ``full`` sizes of models or ``tiny`` ones."""
     full = sizes == "full"
-    step = measure_apart("mmtk", ["--sizes", sizes, "--steps", "1", "--batch", str(BATCH)])
+    side = Side("mmtk", ["--sizes", sizes, "--batch", str(BATCH)])
+    side.step()
+    step = side.end()
     caption_flops, caption_rate = _captioning(transformers_blip.Sizes() if full else SMALL_CAPTIONER)
     score_flops, score_rate = _scoring(full)
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -89,14 +90,14 @@ class MedContext:
                 image_logits, similarity_logits(text, image_keys, temperature), None, None, matching
             )
         of_all_ranks = partial(gather_own_first, counts=counts)
-        image_keys = torch.cat((of_all_ranks(keys.image_features), keys.queued_image_features))
-        text_keys = torch.cat((of_all_ranks(keys.text_features), keys.queued_text_features))
+        image_keys_parts = (of_all_ranks(keys.image_features), keys.queued_image_features)
+        text_keys_parts = (of_all_ranks(keys.text_features), keys.queued_text_features)
         with torch.no_grad():
-            teacher_image_to_text = similarity_logits(keys.image_features, text_keys, temperature)
-            teacher_text_to_image = similarity_logits(keys.text_features, image_keys, temperature)
+            teacher_image_to_text = _logits_of_parts(keys.image_features, text_keys_parts, temperature)
+            teacher_text_to_image = _logits_of_parts(keys.text_features, image_keys_parts, temperature)
         return Similarities(
-            similarity_logits(image, text_keys, temperature),
-            similarity_logits(text, image_keys, temperature),
+            _logits_of_parts(image, text_keys_parts, temperature),
+            _logits_of_parts(text, image_keys_parts, temperature),
             teacher_image_to_text,
             teacher_text_to_image,
             matching,
@@ -110,6 +111,11 @@ def similarity_logits(features: Tensor, keys: Tensor, temperature: Tensor) -> Te
     """
     with torch.autocast(features.device.type, enabled=False):
         return features.float() @ keys.float().t() / temperature
+
+
+def _logits_of_parts(features: Tensor, parts: Sequence[Tensor], temperature: Tensor) -> Tensor:
+    """As ``similarity_logits`` with all parts' keys in turn, without a copy of the queue."""
+    return torch.cat([similarity_logits(features, keys, temperature) for keys in parts], dim=1)
 
 
 def matching_pairs(batch: Batch, keys: MomentumKeys | None, *, same_text: bool) -> Tensor:

@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import timm
 import torch
-from timm.layers import PatchEmbed
+from timm.layers import Mlp, PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmtk.api import RecipeError
+from mmtk_blip.lean_linear import gelu_linear
 from mmtk_blip.position_embeddings import resized
 
 VIT_NORM_EPS = 1e-6
@@ -75,8 +76,11 @@ class TimmViT(nn.Module):
 
     def __init__(self, vit: VisionTransformer, image_size: int, checkpointed_layers: int = 0) -> None:
         super().__init__()
+        # Attributes of the instances: wrapper modules would change the names of the weights.
+        plain: list[Any] = [block.mlp for block in vit.blocks if _is_plain(block.mlp)]
+        for mlp in plain:
+            mlp.forward = partial(_lean_forward, mlp)
         for block in vit.blocks[max(0, len(vit.blocks) - checkpointed_layers) :]:
-            # An attribute of the instance: a wrapper module would change the names of the weights.
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         self.vit = vit
         self.image_size = image_size
@@ -108,6 +112,23 @@ class TimmViT(nn.Module):
         if found is None or found.ndim != 3:
             return {}
         return {POSITIONS: resized(found, self.vit.patch_embed.num_patches)}
+
+
+def _is_plain(mlp: object) -> bool:
+    """Say whether a block's feed-forward part is two linear layers with GELU between them, and no more."""
+    return (
+        type(mlp) is Mlp
+        and isinstance(mlp.act, nn.GELU)
+        and mlp.act.approximate == "none"
+        and isinstance(mlp.fc2, nn.Linear)
+        and isinstance(mlp.norm, nn.Identity)
+        and mlp.drop1.p == 0.0
+    )
+
+
+def _lean_forward(mlp: Mlp, tokens: Tensor) -> Tensor:
+    """What the network's own forward computes, in less memory: ``(B, N, D)`` to ``(B, N, D)``."""
+    return mlp.drop2(gelu_linear(mlp.fc1(tokens), cast(nn.Linear, mlp.fc2)))
 
 
 def timm_vit(

@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mmtk_blip.attention import LAYER_NORM_EPS
+from mmtk_blip.lean_linear import gelu_linear
 
 INITIAL_STD = 0.02
 
@@ -39,7 +40,7 @@ class FeedForward(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """``(R, L, D)`` to ``(R, L, D)``."""
-        return self.norm(self.dropout(self.contract(F.gelu(self.expand(states)))) + states)
+        return self.norm(self.dropout(gelu_linear(self.expand(states), self.contract)) + states)
 
 
 class WordPrediction(nn.Module):

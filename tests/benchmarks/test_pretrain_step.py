@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
 from benchmarks import pretrain_step
-from benchmarks.pretrain_step import SIDES, Measured, greatest_difference, main, measure, summary
+from benchmarks.pretrain_step import Measured, Side, greatest_difference, main, measure_both, summary
 from benchmarks.step_sizes import TINY
 
 
 @pytest.fixture(scope="module")
 def sides() -> list[Measured]:
-    return [measure(side, TINY, steps=1, device="cpu") for side in SIDES]
+    return measure_both(["--sizes", "tiny"], steps=1)
 
 
 def test_both_sides_lose_the_same_in_two_steps(sides: list[Measured]) -> None:
@@ -34,15 +35,16 @@ def test_summary_names_what_it_measured(sides: list[Measured]) -> None:
 
 
 def run_with(monkeypatch: pytest.MonkeyPatch, sides: list[Measured], *arguments: str) -> int:
-    asked: list[tuple[str, tuple[str, ...]]] = []
+    asked: list[tuple[list[str], int]] = []
 
-    def measured(side: str, passed_on: list[str]) -> Measured:
-        asked.append((side, tuple(passed_on)))
-        return sides[SIDES.index(side)]
+    def measured(passed_on: list[str], steps: int) -> list[Measured]:
+        asked.append((passed_on, steps))
+        return sides
 
-    monkeypatch.setattr(pretrain_step, "measure_apart", measured)
-    code = main(["--sizes", "tiny", *arguments])
-    assert asked == [(side, ("--sizes", "tiny", *arguments)) for side in SIDES]
+    monkeypatch.setattr(pretrain_step, "measure_both", measured)
+    passed_on = ["--sizes", "tiny", "--steps", "2", *arguments]
+    code = main(passed_on)
+    assert asked == [(passed_on, 2)]
     return code
 
 
@@ -61,7 +63,12 @@ def test_losses_that_differ_are_told(
     assert "greatest difference" in capsys.readouterr().out
 
 
-def test_a_side_runs_in_its_own_process() -> None:
-    measured = pretrain_step.measure_apart("mmtk", ["--sizes", "tiny", "--steps", "1"])
-    assert measured.losses[0].keys() == {"itc", "itm", "lm"}
-    assert len(measured.seconds) == 1
+def test_both_sides_do_the_steps_asked_for() -> None:
+    for measured in measure_both(["--sizes", "tiny"], steps=2):
+        assert measured.losses[0].keys() == {"itc", "itm", "lm"}
+        assert len(measured.seconds) == 2
+
+
+def test_a_side_that_fails_is_told() -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        Side("mmtk", ["--sizes", "no_such_sizes"])
