@@ -23,7 +23,6 @@ from mmtk.data.configs import (
 )
 from mmtk.data.images.colors import jitter_matrix
 from mmtk.data.images.draws import Draws
-from mmtk.data.images.pixels import pixel_view
 from mmtk.data.images.randaugment import augment
 from mmtk.data.images.resize import Box, resized
 from mmtk.data.texts import word_pattern
@@ -41,11 +40,12 @@ class Normalize:
         self.shifts = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)
 
     def __call__(self, image: Image.Image) -> Tensor:
-        pixels = pixel_view(image)
-        result = np.empty((3, *pixels.shape[:2]), dtype=np.float32)
+        # Pillow takes a row's channels apart faster than NumPy does.
+        rows = np.frombuffer(image.tobytes("raw", "RGB;L"), np.uint8).reshape(image.height, 3, image.width)
+        result = np.empty((3, image.height, image.width), dtype=np.float32)
         # Channel by channel, the whole is read and written once.
         for channel, (factor, shift) in enumerate(zip(self.factors, self.shifts, strict=True)):
-            np.multiply(pixels[..., channel], factor, out=result[channel])
+            np.multiply(rows[:, channel], factor, out=result[channel])
             result[channel] += shift
         return torch.from_numpy(result)
 
