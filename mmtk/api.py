@@ -94,6 +94,7 @@ from mmtk.kinds import (
 )
 from mmtk.registry import Component, Registry, nearest
 from mmtk.stages.context import (
+    EstimateContext,
     Output,
     StageContext,
 )
@@ -144,6 +145,7 @@ if TYPE_CHECKING:
     from mmtk.distributed.spread import Spread, Workload
     from mmtk.distributed.strategies import DdpSpread, plain, replicated
     from mmtk.engine.checkpoint import WEIGHTS, load_learner
+    from mmtk.engine.estimate import learner_parameters
     from mmtk.engine.folders import whole_folder
     from mmtk.engine.learner import Learner
     from mmtk.engine.recompute import last_layers
@@ -180,6 +182,7 @@ _LAZY = {
     "mmtk.distributed.spread": "Spread Workload",
     "mmtk.distributed.strategies": "DdpSpread plain replicated",
     "mmtk.engine.checkpoint": "WEIGHTS load_learner",
+    "mmtk.engine.estimate": "learner_parameters",
     "mmtk.engine.folders": "whole_folder",
     "mmtk.engine.learner": "Learner",
     "mmtk.engine.recompute": "last_layers",
@@ -220,8 +223,8 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "Strategy", "Stream", "TextAwareImageTransform", "TextEncoding", "TextTransform", "Tokenizer",
     "WeightSource", "WordMappingHead",
     # what flows between components
-    "Batch", "ComponentNode", "Decoding", "ExportSource", "ForeignWeights", "HeadOutput",
-    "ImportedLearner", "Learner", "MomentumKeys", "Negatives", "Quarantined", "RawSample",
+    "Batch", "ComponentNode", "Decoding", "EstimateContext", "ExportSource", "ForeignWeights",
+    "HeadOutput", "ImportedLearner", "Learner", "MomentumKeys", "Negatives", "Quarantined", "RawSample",
     "Similarities", "StageContext", "StepState", "TextMaps", "WordMap",
     # CapFilt's steps
     "HUMAN", "SYNTHETIC", "WEB", "AddingStep", "AtLeast", "Best", "Candidate", "ImageCandidates",
@@ -238,7 +241,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "Quarantine", "ShardWriter", "TarShard", "check_sample", "decode_image", "ordered_map",
     "read_columns", "read_table",
     # checkpoints and the weights in them
-    "WEIGHTS", "load_learner", "whole_folder", "write_safetensors",
+    "WEIGHTS", "learner_parameters", "load_learner", "whole_folder", "write_safetensors",
     # training
     "last_layers", "section",
     # ranks and strategies

@@ -5,7 +5,8 @@ Events come on the first rank alone, in the process of ``mmtk run``, and behind 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,15 +109,17 @@ HOOKS: Mapping[type, str] = {
 
 @dataclass(frozen=True)
 class Listener:
-    """A plugin's implementation of a hook.
+    """An implementation of a hook, by a plugin or by a component of the stage that runs.
 
     Attributes:
-        plugin: the plugin in words, with its distribution and version.
+        who: the plugin in words, with its distribution and version, or the component.
         call: returns a list of its answers.
+        required: whether what it does is part of the stage's result, so that its failure is the stage's.
     """
 
-    plugin: str
+    who: str
     call: Callable[..., list[object]]
+    required: bool = False
 
 
 class Listeners:
@@ -132,24 +135,48 @@ class Listeners:
     def __reduce__(self) -> tuple[object, ...]:
         return Listeners, ()  # a worker process has its own run's events told by the first one
 
+    @contextlib.contextmanager
+    def joined_by(self, components: Sequence[tuple[str, Listener]]) -> Iterator[None]:
+        """Within, let components of a stage hear too, before the plugins; each comes with its hook's name."""
+        for hook, listener in reversed(components):
+            self._by_hook[hook] = (listener, *self._by_hook.get(hook, ()))
+        try:
+            yield
+        finally:
+            for hook, listener in components:
+                self._without(hook, listener)
+
+    def hears(self, kind: type) -> bool:
+        """Whether anyone listens to events of ``kind``, so that those of every step cost nothing else."""
+        return bool(self._by_hook.get(HOOKS[kind]))
+
     def tell(self, event: object) -> None:
         """Let every listener know of an event."""
         self.ask(HOOKS[type(event)], event=event)
 
     def ask(self, hook: str, **arguments: object) -> list[object]:
-        """Call a hook of every plugin; return what they return, without those that fail."""
+        """Call a hook of every listener; return what they return, without those that fail."""
         answers: list[object] = []
         for listener in self._by_hook.get(hook, ()):
             try:
                 answers += listener.call(**arguments)
             except Exception as error:  # any fault of a plugin's
-                self._leave_out(hook, listener, error)
+                if listener.required:
+                    raise
+                self._without(hook, listener)
+                self._blame(listener.who, f"in its hook {hook}, which is not called again", error)
         return answers
 
-    def _leave_out(self, hook: str, listener: Listener, error: Exception) -> None:
+    def attempt(self, who: str, what: str, call: Callable[[], None]) -> None:
+        """Let a listener do what is no hook, such as closing; its failure is named and stops nothing."""
+        try:
+            call()
+        except Exception as error:  # as in a hook
+            self._blame(who, what, error)
+
+    def _without(self, hook: str, listener: Listener) -> None:
         self._by_hook[hook] = tuple(one for one in self._by_hook[hook] if one is not listener)
+
+    def _blame(self, who: str, what: str, error: Exception) -> None:
         first = (str(error).strip().splitlines() or [""])[0]
-        self.say(
-            f"{listener.plugin} failed in its hook {hook}, which is not called again: "
-            f"{type(error).__name__}{f': {first}' if first else ''}"
-        )
+        self.say(f"{who} failed {what}: {type(error).__name__}{f': {first}' if first else ''}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
+import transformers
 
 from mmtk import testing
 from mmtk.api import DEFAULT_LIMITS, ShardWriter, load_plugins
@@ -59,11 +62,12 @@ CHECKED = {
     "schedule": testing.check_schedule,
     "activation_checkpointing": testing.check_activation_checkpointing,
     "capfilt_step": testing.check_capfilt_step,
+    "strategy": testing.check_strategy,  # on one rank; tests/test_strategies.py does it on two
 }
-# What the tests below these check, or what can't be checked without another program, a run or a cluster.
+# What the tests below these check, or other files: tests/eval, tests/capfilt and tests/host/report.
 ELSEWHERE = {
     "exporter", "importer", "model", "momentum", "head", "logger", "metric", "report_section", "stage",
-    "strategy", "tokenizer", "weights", "executor",
+    "tokenizer", "weights", "executor",
 }  # fmt: skip
 TABLES = {"blip_json", "csv", "hf_dataset", "jsonl", "parquet"}  # tests/host/data/readers writes their files
 
@@ -166,3 +170,75 @@ def test_metrics(use: str, tmp_path: Path) -> None:
 
 def test_the_local_executor(tmp_path: Path) -> None:
     testing.check_executor(tiny_blueprint("executor", "local").build(), tmp_path)
+
+
+FORMATS = ("blip", "transformers")
+
+
+def written_as(form: str, folder: Path) -> Path:
+    """A tiny learner with the head ``lm`` in another program's format."""
+    (folder / "source").mkdir()
+    source = testing.tiny_export_source(folder / "source", {"lm": {"use": "lm"}})
+    target = folder / ("learner.pth" if form == "blip" else "learner")
+    tiny_blueprint("exporter", form).build()(source, target)
+    return target
+
+
+def importer(form: str, vocabulary: Path) -> Any:
+    sizes = {"heads": 2, "image_heads": 2} if form == "blip" else {}
+    return tiny_blueprint("importer", form, vocab=str(vocabulary), **sizes).build()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_importers(form: str, tmp_path: Path) -> None:
+    tiny_blueprint("importer", form).build()  # every key has a default
+    source = written_as(form, tmp_path)
+    (tmp_path / "checked").mkdir()
+    testing.check_importer(importer(form, tmp_path / "source" / "vocab.txt"), source, tmp_path / "checked")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_exporters(form: str, tmp_path: Path) -> None:
+    exporter = tiny_blueprint("exporter", form).build()
+    (tmp_path / "all").mkdir()
+    testing.check_exporter(exporter, tmp_path / "all")
+    source = testing.tiny_export_source(tmp_path, {"lm": {"use": "lm"}})
+    (tmp_path / "back").mkdir()
+    testing.check_exporter(
+        exporter,
+        tmp_path / "back",
+        source,
+        importer=importer(form, tmp_path / "vocab.txt"),
+        target="learner.pth" if form == "blip" else "learner",
+    )
+
+
+def test_sources_of_weights(tmp_path: Path, written: dict[str, str]) -> None:
+    learner = testing.tiny_learner(tmp_path)
+    for use, path in (
+        ("blip/blip", written_as("blip", tmp_path)),
+        ("checkpoint", written["$learner"]),
+        ("timm", vit_file(tmp_path)),
+        ("bert", bert_folder(tmp_path)),
+    ):
+        testing.check_weights(tiny_blueprint("weights", use, path=str(path)).build(), learner)
+
+
+def vit_file(folder: Path) -> Path:
+    """A ViT of timm's of the tiny image encoder's sizes."""
+    vit = timm.models.vision_transformer.VisionTransformer(
+        img_size=32, patch_size=16, embed_dim=32, depth=1, num_heads=2
+    )
+    torch.save(vit.state_dict(), folder / "vit.pth")
+    return folder / "vit.pth"
+
+
+def bert_folder(folder: Path) -> Path:
+    """A BERT of the tiny text transformer's sizes, with its vocabulary."""
+    config = transformers.BertConfig(
+        vocab_size=18, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=24,
+    )  # fmt: skip
+    transformers.BertForMaskedLM(config).save_pretrained(folder / "bert")
+    shutil.copy(folder / "vocab.txt", folder / "bert" / "vocab.txt")
+    return folder / "bert"

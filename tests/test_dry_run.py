@@ -39,7 +39,14 @@ def test_nothing_is_there_yet(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"parameters: ([\d,]+), of which \1 are trained", found["pretrain"])
     assert "an epoch is 20 samples in 5 steps of up to 4" in found["pretrain"]
     assert "taken as large as they may become: vocabulary.vocabulary" in found["pretrain"]
-    assert "no estimate: stages of 'capfilt' give none" in found["capfilt"]
+    assert "not estimated: stages of 'train_wordpiece' don't tell what they take" in found["vocabulary"]
+    assert "steps: caption, itm_filter, merge\n" in found["capfilt"]
+    assert "not there yet, and so not counted: pretrain.checkpoint\n" in found["capfilt"]
+    assert re.search(r"images: \d+, and \d+ of people in \d+ parts of up to 7\n", found["capfilt"])
+    assert "parameters: not known without pretrain.checkpoint\n" in found["scores"]
+    assert "web: 20 samples in 7 batches of up to 3; metrics: retrieval, captions\n" in found["scores"]
+    for name in ("capfilt", "scores"):
+        assert "memory and time: not estimated: they are the " in found[name]
     assert found["tiny"] == "tiny: 0 would be skipped, 4 would run; nothing was run\n"
     assert not Path("runs").exists()
 
@@ -73,6 +80,10 @@ def test_a_run_is_told_as_it_comes(folder: Path, capsys: pytest.CaptureFixture[s
     )
     assert "samples a second of an earlier try with other settings here" in again["pretrain"]
     assert "input stage 'pretrain' changed" in again["scores"]
+    others = told(capsys, "stages.scores.splits.web.batch_size=2", "stages.capfilt.part_size=5")
+    assert "pretrain" not in re.findall(r"not known \w+ (\w+)", others["scores"] + others["capfilt"])
+    assert f"parameters: {said[1]}\n" in others["scores"]
+    assert re.search(rf"parameters: {said[1]} in \S+/pretrain/checkpoint\n", others["capfilt"])
     done = told(capsys)
     assert done["tiny"] == "tiny: 4 would be skipped, 0 would run; nothing was run\n"
     record = Path("runs/tiny/pretrain/stage.json")

@@ -105,7 +105,7 @@ def test_it_is_found_and_its_recipe_is_right(
             "los",
             "for the kind 'los'; did you mean 'loss'? there are: capfilt_step,",
         ),
-        ("my-siglip", "strategy", "there is no template for the kind 'strategy'"),
+        ("my-siglip", "strategy", "no template for the kind 'strategy'; there are: capfilt_step, head, "),
     ],
 )
 def test_what_cannot_be_written_is_refused(

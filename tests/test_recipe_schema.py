@@ -12,10 +12,12 @@ import pytest
 from jsonschema import Draft7Validator
 
 from mmtk.cli import main
+from mmtk.kinds import KINDS
 from mmtk.plugins import load_plugins
 from mmtk.recipe.json_schema import recipe_schema
 from mmtk.recipe.marks import plain
 from mmtk.recipe.yaml_reader import read_yaml
+from mmtk.registry import Component, Registration, Registry
 from tests.host.recipe.parts import registry as parts_registry
 from tests.language_server import Found, LanguageServer
 from tests.test_bad_input import RECIPE
@@ -66,6 +68,8 @@ WRONG = {
     ),
     "an input that is none": ("{from: vocabulary.vocabulary}", "{from: vocabulary}"),
     "an input with more keys": ("{from: vocabulary.vocabulary}", "{from: vocabulary.vocabulary, x: 1}"),
+    "an input of another type": ("{from: vocabulary.vocabulary}", "{from: pretrain.checkpoint}"),
+    "an output that no stage has": ("{from: vocabulary.vocabulary}", "{from: vocabulary.vocabluary}"),
     "no stages": ("stages:\n", "stages: {}\nprofiles:\n"),
     "a stage's name that is no folder's": ("  scores:\n", "  a/b:\n"),
     "null where there must be something": ("embed_dim: 8", "embed_dim: null"),
@@ -99,6 +103,7 @@ def test_a_wrong_recipe_is_not(validator: Draft7Validator, right: str, wrong: st
         ("{use: ema, queue_size: 20}", "null"),
         ("momentum: {use: ema, queue_size: 20}", "optimizer: {lr: 1.0e-3}"),
         ("{from: vocabulary.vocabulary}", "vocab.txt"),
+        ("{from: vocabulary.vocabulary}", "{from: '${definitions.words}'}"),
         ("device: cpu", "environment: [DATA]"),
         ("stages:\n", "profiles: {laptop: {device: cpu, stages: {pretrain: {epochs: 1}}}}\nstages:\n"),
     ],
@@ -152,6 +157,26 @@ def test_every_sort_of_field_that_a_config_can_have() -> None:
         "heads: {a: {use: no_model}}",
     ):
         assert faults(validator, start + line), line
+
+
+def test_an_input_names_the_outputs_that_fit(validator: Draft7Validator) -> None:
+    output = validator.schema["definitions"]["output.checkpoint"]
+    assert output["description"] == (
+        "An output of another stage, of the type checkpoint: STAGE.checkpoint of train."
+    )
+    assert output["properties"]["from"]["examples"] == ["STAGE.checkpoint"]
+
+
+def test_a_stage_that_can_not_be_read_may_make_any_output() -> None:
+    broken = Registration(Component("stage", "broken", "no.such:Stage"), "parts", "mmtk-parts", "1.0")
+    known = parts_registry()
+    validator = Draft7Validator(
+        recipe_schema(Registry([*(one for kind in KINDS for one in known.of_kind(kind)), broken]))
+    )
+    start = "stages:\n  make: {use: make}\n  other: {use: broken}\n  work: {use: work, named: "
+    assert faults(validator, start + "{one: {from: other.anything}}}") == []
+    whole = Draft7Validator(recipe_schema(known))
+    assert faults(whole, start.replace("  other: {use: broken}\n", "") + "{one: {from: make.anything}}}")
 
 
 def test_descriptions_and_defaults_are_the_configs_own(validator: Draft7Validator) -> None:

@@ -11,9 +11,11 @@ from mmtk_fairscale.fsdp import FairscaleFsdp
 from mmtk_fairscale.recompute import FairscaleCheckpointing
 from mmtk_fairscale.sdp import FairscaleSdp
 
-from mmtk.distributed.strategies import Fsdp2
+from mmtk.distributed.spread import Spread, Workload
+from mmtk.distributed.strategies import Ddp, Fsdp2, plain
 from mmtk.engine.recompute import TorchCheckpointing
 from mmtk.errors import StageError
+from mmtk.testing import BrokenPromiseError, check_strategy
 from tests import distributed_training
 from tests.distributed_training import train
 from tests.ranks import run_ranks
@@ -35,6 +37,7 @@ def every_case(_rank: int, start: Any) -> dict[str, Any]:
             done[f"{strategy} x{accumulate}"] = train(strategy, STEPS, accumulate)
         done[f"{strategy} loaded"] = train(strategy, 0, start=copy.deepcopy(start))
         done[f"{strategy} on"] = train(strategy, 2, start=copy.deepcopy(start))
+        done[f"{strategy} checked"] = broken(distributed_training.STRATEGIES[strategy]())
         done[f"{strategy} without momentum"] = train(strategy, 2, momentum=False)
     for name, wrap in (("torch", TorchCheckpointing()), ("fairscale", FairscaleCheckpointing())):
         done[f"fsdp2 {name}"] = train("fsdp2", STEPS, wrap=wrap)
@@ -43,7 +46,24 @@ def every_case(_rank: int, start: Any) -> dict[str, Any]:
         with pytest.raises(StageError) as caught:
             distributed_training.trainer(strategy)
         done[strategy] = str(caught.value)
+    done["unjoined checked"] = broken(Unjoined())
     return done
+
+
+class Unjoined(Ddp):
+    """Leaves every rank with the gradients of its own rows."""
+
+    def __call__(self, workload: Workload) -> Spread:
+        return plain(workload)
+
+
+def broken(strategy: Any) -> str:
+    """What ``check_strategy`` finds on this rank; empty for nothing."""
+    try:
+        check_strategy(strategy)
+    except BrokenPromiseError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +123,16 @@ def test_a_state_goes_from_one_process_to_ranks_and_back(
         train("single", 1, start=on["state"])["figures"],
         train("single", 1, start=through["state"])["figures"],
     )
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_keeps_its_kinds_promises_on_ranks(ranks: list[dict[str, Any]], strategy: str) -> None:
+    assert [rank[f"{strategy} checked"] for rank in ranks] == ["", ""]
+
+
+def test_a_strategy_that_joins_nothing_breaks_them(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        assert "Unjoined: the gradient's norm in a step of 1 batches is" in rank["unjoined checked"]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from mmtk.data.pipeline import TrainingData
 from mmtk.distributed.spread import Workload
 from mmtk.distributed.strategies import plain
+from mmtk.engine.checkpoint import build_learner, load_nodes
 from mmtk.engine.configs import TrainConfig
 from mmtk.engine.learner import Learner
 from mmtk.engine.objective import Objective
 from mmtk.engine.position import Course
 from mmtk.engine.training_state import ensure_optimizer_state
-from mmtk.errors import MmtkError
-from mmtk.recipe.references import leaves
+from mmtk.errors import CheckpointError, MmtkError
+from mmtk.registry import Registry
 from mmtk.report.wording import counted
 from mmtk.stages.context import EstimateContext
 from mmtk.stages.wording import duration, size
@@ -91,10 +92,25 @@ def training_size(config: TrainConfig) -> Size:
     return Size(sum(p.numel() for p in learner.parameters()), sum(p.numel() for p in trained), memory)
 
 
+def learner_parameters(folder: Path, registry: Registry) -> int:
+    """Count the numbers of the learner in a checkpoint, each once, without reading its weights.
+
+    Raises CheckpointError when it can't be rebuilt, or only with its weights.
+    """
+    nodes = load_nodes(folder, registry)
+    try:
+        with torch.device("meta"):
+            learner = build_learner(nodes, registry)
+    except (NotImplementedError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{folder}: can't be counted without its weights: {reason}") from error
+    return sum(parameter.numel() for parameter in learner.parameters())
+
+
 def estimate_training(config: TrainConfig, context: EstimateContext) -> Iterator[str]:
     """Tell parameters and memory, steps, and time, each as far as it can be known now."""
     yield from _size_lines(config, context)
-    if waiting := _waiting(config.data, context):
+    if waiting := context.missing(config.data):
         most = f", {config.max_steps:,} at most" if config.max_steps is not None else ""
         yield f"steps and time: not known without {waiting}; {counted(config.epochs, 'epoch')} of it{most}"
         return
@@ -119,7 +135,7 @@ def estimate_training(config: TrainConfig, context: EstimateContext) -> Iterator
 
 def _size_lines(config: TrainConfig, context: EstimateContext) -> Iterator[str]:
     built_of = [config.model, *config.heads.values(), config.momentum, config.optimizer]
-    if waiting := _waiting(built_of, context):
+    if waiting := context.missing(built_of):
         yield f"parameters and memory: not known without {waiting}"
         return
     try:
@@ -165,12 +181,6 @@ def _measured(metrics: Path) -> list[tuple[int, float]]:
     except (OSError, ValueError, KeyError, AttributeError):
         pass
     return found
-
-
-def _waiting(part: Any, context: EstimateContext) -> str:
-    """Name the outputs of other stages that ``part`` reads and that aren't there."""
-    paths = (leaf for leaf in leaves(part) if isinstance(leaf, Path))
-    return ", ".join(sorted({context.pending[path] for path in paths if path in context.pending}))
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

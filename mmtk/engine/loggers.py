@@ -1,7 +1,6 @@
 """Where a run's figures go.
 
-Beside ``log`` and ``close``, a logger may have ``rewind(step)``: the engine calls it first, with the step
-that a resumed run goes on after, or 0.
+They get them as plugins do, from the hook ``mmtk_metrics_logged``: see ``mmtk.engine.fed_loggers``.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ METRICS = "metrics.jsonl"
 
 class JsonLines:
     """One JSON object per logged step in ``folder/metrics.jsonl``, with ``step`` and the figures."""
+
+    required = True  # the file is an output of the stage
 
     def __init__(self, *, folder: Path) -> None:
         self._path = folder / METRICS

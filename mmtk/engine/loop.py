@@ -19,11 +19,10 @@ from mmtk.engine.prior_warning import PriorWatch
 from mmtk.engine.progress import Display, display
 from mmtk.engine.saved_states import Progress, SavedStates
 from mmtk.engine.step_clock import StepClock, section
-from mmtk.engine.step_trace import StepTrace
+from mmtk.engine.step_trace import traced_steps
 from mmtk.engine.trainer import NonFiniteStepError, Trainer, chance_losses
 from mmtk.errors import StageError
 from mmtk.events import CheckpointSaved, EpochEnded, MetricsLogged, StepEnded
-from mmtk.kinds import Logger
 from mmtk.registry import nearest
 from mmtk.stages.context import StageContext
 from mmtk.stages.interrupt import Interrupted, StopRequest, deferred_stop
@@ -110,7 +109,7 @@ def _check_best(figure: str, means: Mapping[str, float]) -> None:
     )
 
 
-def run_steps(job: Job, start: int, loggers: list[Logger]) -> None:
+def run_steps(job: Job, start: int) -> None:
     """Do the steps after ``start``.
 
     Raises:
@@ -126,23 +125,22 @@ def run_steps(job: Job, start: int, loggers: list[Logger]) -> None:
         contextlib.closing(job.states),  # the next run must not find this one writing
         display(context.name, total, start, context.say) as shown,
         job.clock,
-        StepTrace(job.config.profile, context.folder, job.clock, shown.say) as trace,
+        traced_steps(job.config.profile, context.folder, job.clock, context.registry.listeners, shown.say),
         contextlib.closing(step_batches(job.data, trainer.course, start)) as steps,
     ):
         for step, batches, waited in steps:
             done = step + 1
             figures = _step(job, batches, step, shown)
-            with section("logging"):
-                if figures is not None:
-                    job.window.add(figures, sum(map(len, batches)), waited)
-                    job.since_save.add(figures, sum(map(len, batches)), waited)
+            if figures is not None:
+                with section("logging"):
+                    _note(job, figures, batches, waited)
                     shown.update(done, figures | _counts(job))
-                    _tell(job, StepEnded(context.name, done, figures))
                     _warn(watch, figures, shown)
-                if done % job.config.log_every == 0 or done == total:
-                    _log(job, done, loggers)
+                _tell_step(job, done, figures)
+            if done % job.config.log_every == 0 or done == total:
+                with section("logging"):
+                    _log(job, done)
             job.clock.step()
-            trace.step()
             stopped = _any_rank_stops(stop, context.device)
             if trainer.course.ends_epoch(done):
                 _tell(job, EpochEnded(context.name, trainer.course.place(done).epoch, done))
@@ -173,18 +171,28 @@ def _step(job: Job, batches: list[Batch], step: int, shown: Display) -> dict[str
     return figures | {"epoch": course.scheduled(step + 1) / course.steps_per_epoch}
 
 
-def _log(job: Job, step: int, loggers: list[Logger]) -> None:
+def _note(job: Job, figures: Mapping[str, float], batches: list[Batch], waited: float) -> None:
+    samples = sum(map(len, batches))
+    for window in (job.window, job.since_save):
+        window.add(figures, samples, waited)
+
+
+def _log(job: Job, step: int) -> None:
+    """Tell loggers and plugins of the means since the last logged line."""
     course = job.trainer.course
     means = job.window.close() | {"epoch": course.scheduled(step) / course.steps_per_epoch}
     means["lr"] = job.trainer.optimizer.param_groups[0]["lr"]
-    figures = means | _counts(job)
-    for logger in loggers:
-        logger.log(step, figures)
-    _tell(job, MetricsLogged(job.context.name, job.context.folder, step, figures))
+    _tell(job, MetricsLogged(job.context.name, job.context.folder, step, means | _counts(job)))
+
+
+def _tell_step(job: Job, step: int, figures: Mapping[str, float]) -> None:
+    """Tell of a step in no section, so that the profiler ends the step and nothing else."""
+    if job.context.registry.listeners.hears(StepEnded):
+        _tell(job, StepEnded(job.context.name, step, figures))
 
 
 def _tell(job: Job, event: object) -> None:
-    """Let plugins know of an event, on the first rank."""
+    """Let loggers, profiler and plugins know of an event, on the first rank."""
     if rank() == 0:
         job.context.registry.listeners.tell(event)
 

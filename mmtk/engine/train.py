@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from mmtk.engine.checkpoint import LearnerNodes, TransformNodes, save_learner
 from mmtk.engine.compiling import compile_layers
 from mmtk.engine.configs import PrecisionConfig, TrainConfig
 from mmtk.engine.estimate import estimate_training
+from mmtk.engine.fed_loggers import fed_loggers
 from mmtk.engine.initialise import CheckpointWeights, take_over
 from mmtk.engine.learner import Learner
 from mmtk.engine.loop import Job, run_steps
@@ -29,7 +29,7 @@ from mmtk.engine.timing import table, write_timing
 from mmtk.engine.trainer import Trainer
 from mmtk.engine.training_state import learner_tensors
 from mmtk.errors import StageError
-from mmtk.kinds import Logger, WeightSource
+from mmtk.kinds import WeightSource
 from mmtk.report.wording import counted
 from mmtk.stages.context import EstimateContext, StageContext
 from mmtk.types import ComponentNode, stable_hash
@@ -81,8 +81,8 @@ class TrainStage:
             job.go_on_from(saved)
         data.quarantine.follow(self._quarantine(context))
         start = saved.step if saved is not None else 0
-        with _loggers(self._config.loggers, context, start) as loggers:
-            run_steps(job, start, loggers)
+        with fed_loggers(self._config.loggers, context, start):
+            run_steps(job, start)
         _tell_timing(job)
         self._finish(job)
 
@@ -229,20 +229,6 @@ def _tell_timing(job: Job) -> None:
     write_timing(job.context.folder, timing)
     for line in table(timing):
         job.context.say(line)
-
-
-@contextlib.contextmanager
-def _loggers(blueprints: Mapping[str, Any], context: StageContext, start: int) -> Iterator[list[Logger]]:
-    """Build rank 0's loggers, rewind them to step ``start`` where they can be, and close them at the end."""
-    with contextlib.ExitStack() as stack:
-        built: list[Logger] = []
-        for blueprint in blueprints.values() if rank() == 0 else ():
-            logger = blueprint.build(folder=context.folder)
-            stack.callback(logger.close)
-            if hasattr(logger, "rewind"):
-                logger.rewind(start)
-            built.append(logger)
-        yield built
 
 
 def _node(blueprint: Any) -> ComponentNode:

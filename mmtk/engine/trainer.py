@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -43,9 +43,10 @@ class NonFiniteStepError(StageError):
 class Trainer:
     """Trains a learner step by step.
 
-    A step's order: ``before_step`` of the model, the heads and the momentum encoder, where they have it; the
-    forward context; the heads; the sum of their losses; backward; clipping; the optimizer; and ``after_step``
-    of the momentum encoder. From the context to backward, that is done for each batch of the step. Everything
+    A step's order: ``before_step`` of the model, the heads, modules within them and the momentum encoder,
+    where they have it; the forward context; the heads; the sum of their losses; backward; clipping; the
+    optimizer; and ``after_step`` of the momentum encoder. From the context to backward, that is done for each
+    batch of the step. Everything
     random in it depends on the seed, the step and the rank alone: the generators of Python, numpy and torch
     are seeded anew.
 
@@ -80,6 +81,7 @@ class Trainer:
         self._schedule = schedule
         self._seed = seed
         self._clip_norm = clip_norm
+        self._beginning = [*beginning_parts(self.learner), *([] if momentum is None else [momentum])]
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self._statistics = [b for b in self.learner.buffers() if b.is_floating_point()]
         # Of how many batches the statistics are is a buffer as well.
@@ -156,10 +158,9 @@ class Trainer:
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        for part in self._parts():
-            if hasattr(part, "before_step"):
-                with section("momentum") if part is self.momentum else nullcontext():
-                    part.before_step(state)
+        for part in self._beginning:
+            with section("momentum") if part is self.momentum else nullcontext():
+                part.before_step(state)
         course = self.course
         scheduled, last = (course.scheduled(step) for step in (state.step, course.total_steps))
         factor = self._schedule(scheduled, course.steps_per_epoch, last)
@@ -189,12 +190,6 @@ class Trainer:
         if hasattr(context, "release"):
             context.release()
         return figures
-
-    def _parts(self) -> Iterator[object]:
-        yield self.learner.model
-        yield from self.learner.heads.values()
-        if self.momentum is not None:
-            yield self.momentum
 
     def _gradient_norm(self) -> float:
         self.loss_scale.unscale(self.spread.gradients())
@@ -244,6 +239,17 @@ class Trainer:
         if self._clip_norm is not None and norm > self._clip_norm:
             gradients = [local_part(gradient) for gradient in self.spread.gradients()]
             torch._foreach_mul_(gradients, self._clip_norm / norm)
+
+
+def beginning_parts(learner: Any) -> list[Any]:
+    """The parts of a learner that have ``before_step``: its model, its heads, then modules within these.
+
+    So a sampler or a loss that a head holds is told the step, whichever the head.
+    """
+    # By their classes: a strategy's wrapper hands on the methods of what it wraps, which comes by itself.
+    within = [module for module in learner.modules() if hasattr(type(module), "before_step")]
+    first = [part for part in (learner.model, *learner.heads.values()) if hasattr(part, "before_step")]
+    return list(dict.fromkeys([*first, *within]))
 
 
 _HINT = "The step was not taken. A lower learning rate, a longer warm-up or clip_norm may help."

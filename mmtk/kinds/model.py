@@ -214,7 +214,12 @@ class Momentum(Protocol):
 
 
 class NegativeSampler(Protocol):
-    """Draws hard negatives for ITM."""
+    """Draws hard negatives for ITM.
+
+    One that is an ``nn.Module`` is part of the head that holds it: its buffers are saved, and a method
+    ``before_step(state)`` is called before each optimizer step, with the step, the epoch and how many there
+    will be.
+    """
 
     def __call__(
         self, text_to_image: Tensor, image_to_text: Tensor, matching: Tensor, generator: torch.Generator

@@ -52,7 +52,13 @@ class LayerWrapper(Protocol):
 
 
 class Logger(Protocol):
-    """Takes the figures of a run. Built with ``folder``."""
+    """Takes the figures of a run. Built with ``folder``, on the first rank alone.
+
+    It may have a method ``rewind(step)``, which is called first, with the step that a resumed run goes on
+    after, or 0; and methods marked by ``hookimpl``, which hear of the stage's events. One that fails while
+    the stage runs is named once and left out, as a plugin is, unless it has an attribute ``required`` that is
+    true: it writes an output of the stage, and its failure is the stage's.
+    """
 
     def log(self, step: int, figures: Mapping[str, float]) -> None: ...
 

@@ -24,8 +24,9 @@ PATH = {"type": "string", "minLength": 1}
 def recipe_schema(registry: Registry) -> Schema:
     """Return the schema of a recipe.
 
-    What only the whole of a recipe tells is left to ``mmtk check``: whether an output is there and of the
-    right type, whether files exist, and contracts between fields. A recipe that extends another, a profile
+    What only the whole of a recipe tells is left to ``mmtk check``: whether a stage is there and has the
+    output, whether files exist, and contracts between fields. Of an output the name is looked at: some
+    installed stage must make one of that name and of the right type. A recipe that extends another, a profile
     and a definition may leave required keys out.
     """
     definitions: dict[str, Schema] = {}
@@ -84,7 +85,7 @@ class _Components:
         self.definitions = definitions
         self.partial = partial
         self.prefix = "part." if partial else ""
-        self.types = JsonTypes(self.slot, definitions, partial)
+        self.types = JsonTypes(self.slot, definitions, partial, _outputs(registry))
 
     def slot(self, kind: str, default: Any = None) -> Schema:
         """Return the schema of a component of ``kind``; without ``use:`` it is the default one, if any."""
@@ -162,6 +163,22 @@ class _Components:
 
     def _if_used(self, names: list[str], then: Schema) -> Schema:
         return {"if": {"properties": {"use": {"enum": names}}, "required": ["use"]}, "then": then}
+
+
+def _outputs(registry: Registry) -> dict[str, dict[str, list[str]]]:
+    """The stages that make an output, by its artifact type and its name there.
+
+    None at all where a stage can't be read, since that may make any of them.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for registration in registry.of_kind("stage"):
+        try:
+            outputs = component_schema(registration).outputs
+        except MmtkError:
+            return {}
+        for name, output in outputs.items():
+            found.setdefault(output.artifact, {}).setdefault(name, []).append(registration.component.name)
+    return found
 
 
 def _spellings(registrations: list[Registration]) -> dict[str, list[str]]:

@@ -7,9 +7,10 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from mmtk.config import Address, Input, NodeDefault, Range, Slot
@@ -19,15 +20,9 @@ from mmtk.recipe.schema import REQUIRED, Key, dataclass_keys
 from mmtk.recipe.wording import is_mapping, is_sequence
 
 Schema = dict[str, Any]
+Makers = Mapping[str, Sequence[str]]
 # ${…} can stand for anything, and ??? is for the command line to fill in.
 INTERPOLATION: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}
-OUTPUT: Schema = {
-    "type": "object",
-    "description": "An output of another stage.",
-    "properties": {"from": {"type": "string", "pattern": r"^[A-Za-z0-9][\w-]*\.[\w-]+$|\$\{"}},
-    "required": ["from"],
-    "additionalProperties": False,
-}
 PLAIN: dict[Any, Schema] = {
     int: {"type": "integer"},
     float: {"type": "number"},
@@ -41,6 +36,29 @@ PLAIN: dict[Any, Schema] = {
 
 def ref(name: str) -> Schema:
     return {"$ref": f"#/definitions/{name}"}
+
+
+def output_schema(artifact: str = "", makers: Makers = MappingProxyType({})) -> Schema:
+    """Return the schema of ``{from: STAGE.OUTPUT}``.
+
+    Args:
+        artifact: the type that is needed.
+        makers: the stages that make it, by their outputs' names; of none any name will do.
+    """
+    names = "|".join(sorted(makers)) if makers else r"[\w-]+"
+    source: Schema = {"type": "string", "pattern": rf"^[A-Za-z0-9][\w-]*\.({names})$|\$\{{"}
+    about = "An output of another stage."
+    if makers:
+        source["examples"] = [f"STAGE.{name}" for name in sorted(makers)]
+        made = "; ".join(f"STAGE.{name} of {', '.join(stages)}" for name, stages in sorted(makers.items()))
+        about = f"An output of another stage, of the type {artifact}: {made}."
+    return {
+        "type": "object",
+        "description": about,
+        "properties": {"from": source},
+        "required": ["from"],
+        "additionalProperties": False,
+    }
 
 
 def either(alternatives: list[Schema]) -> Schema:
@@ -72,15 +90,21 @@ class JsonTypes:
         component: returns the schema of a slot, given its kind and the field's default.
         definitions: what ``$ref`` names.
         partial: for recipes on top of others, which leave required keys out.
+        outputs: by artifact type, which stages make it under which names.
     """
 
     def __init__(
-        self, component: Callable[[str, Any], Schema], definitions: dict[str, Schema], partial: bool
+        self,
+        component: Callable[[str, Any], Schema],
+        definitions: dict[str, Schema],
+        partial: bool,
+        outputs: Mapping[str, Makers],
     ) -> None:
         self._component = component
         self._definitions = definitions
         self._partial = partial
-        definitions |= {"interpolation": INTERPOLATION, "output": OUTPUT}
+        self._outputs = outputs
+        definitions["interpolation"] = INTERPOLATION
 
     def keys(self, keys: Mapping[str, Key], config: type | None) -> Schema:
         """Return the schema of a mapping with these keys and no others, none of them required."""
@@ -120,7 +144,7 @@ class JsonTypes:
         if notes.slot is not None:
             return self._component(notes.slot.kind, notes.default)
         if annotation is Path and notes.input is not None:
-            return {"anyOf": [PLAIN[Path], ref("output")]}
+            return {"anyOf": [PLAIN[Path], self._output(notes.input.artifact)]}
         if origin is Literal:
             return {"enum": list(arguments)}
         if isinstance(annotation, type) and issubclass(annotation, Enum):
@@ -129,6 +153,12 @@ class JsonTypes:
             return self.record(annotation, notes.default)
         plain = PLAIN.get(annotation, {})
         return {**plain, **_bounds(notes.range)} if annotation in (int, float) else plain
+
+    def _output(self, artifact: str) -> Schema:
+        makers = self._outputs.get(artifact, {})
+        name = f"output.{artifact}" if makers else "output"
+        self._definitions[name] = output_schema(artifact, makers)
+        return ref(name)
 
     def _mapping(self, inner: Any, notes: Notes) -> Schema:
         given = notes.default if isinstance(notes.default, Mapping) else {}

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmtk.api_version import VERSION
 from mmtk.errors import PluginError
+from mmtk.kinds import KINDS as ALL_KINDS
 from mmtk.registry import nearest
 
 NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE)  # of a distribution, PEP 508
@@ -88,7 +89,7 @@ def write_plugin(name: str, kind: str, into: Path) -> list[Path]:
 def _template(kind: str) -> Template:
     if kind in KINDS:
         return KINDS[kind]
-    near = nearest(kind, KINDS)
+    near = None if kind in ALL_KINDS else nearest(kind, KINDS)
     hint = f"did you mean '{near}'? " if near else ""
     raise PluginError(f"there is no template for the kind '{kind}'; {hint}there are: {', '.join(KINDS)}")
 

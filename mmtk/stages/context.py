@@ -61,6 +61,7 @@ class EstimateContext:
         ranks: how many processes the run would have.
         goes_on: whether what the folder holds is of the same settings, and the stage would go on from it.
         pending: paths of the stage's inputs that are not there yet, each with its ``STAGE.OUTPUT``.
+        registry: for stages that look at a checkpoint.
     """
 
     folder: Path
@@ -68,3 +69,14 @@ class EstimateContext:
     ranks: int
     goes_on: bool
     pending: Mapping[Path, str]
+    registry: Registry
+
+    def paths_in(self, part: object) -> list[Path]:
+        """The files and folders that ``part`` of a config reads, each once."""
+        from mmtk.recipe.references import leaves  # whose package imports this module
+
+        return list(dict.fromkeys(leaf for leaf in leaves(part) if isinstance(leaf, Path)))
+
+    def missing(self, part: object) -> str:
+        """Name what isn't there yet of the outputs that ``part`` of a config reads; empty where all is."""
+        return ", ".join(sorted({self.pending[path] for path in self.paths_in(part) if path in self.pending}))

@@ -72,7 +72,7 @@ class _DryRun:
             built.stand_in(self.scratch / stage.name)
             self.stand_ins.add(stage.name)
         if not hasattr(built, "estimate"):
-            yield f"no estimate: stages of '{stage.node.use}' give none"
+            yield f"not estimated: stages of '{stage.node.use}' don't tell what they take"
             return
         ready = self.done | self.stand_ins
         context = EstimateContext(
@@ -81,6 +81,7 @@ class _DryRun:
             ranks=self.ranks,
             goes_on=decision.action is Action.RUN,
             pending={path: name for name, path in inputs.items() if name.partition(".")[0] not in ready},
+            registry=self.registry,
         )
         yield from built.estimate(context)
         if assumed := [name for name in inputs if name.partition(".")[0] in self.stand_ins]:

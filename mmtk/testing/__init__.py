@@ -5,6 +5,7 @@ at what the kind promises in ``mmtk.kinds``; what a component is for, its own te
 """
 
 from mmtk.testing.data_checks import check_image_transform, check_reader, check_stream, check_text_transform
+from mmtk.testing.foreign_checks import check_exporter, check_importer, check_weights, tiny_export_source
 from mmtk.testing.head_checks import check_head, check_momentum, check_negatives
 from mmtk.testing.model_checks import (
     check_image_encoder,
@@ -15,6 +16,7 @@ from mmtk.testing.model_checks import (
 )
 from mmtk.testing.promise import BrokenPromiseError
 from mmtk.testing.run_checks import check_capfilt_step, check_executor, check_report_section, check_stage
+from mmtk.testing.strategy_checks import check_strategy
 from mmtk.testing.tiny import (
     ListReader,
     tiny_batch,
@@ -47,9 +49,11 @@ __all__ = [
     "check_activation_checkpointing",
     "check_capfilt_step",
     "check_executor",
+    "check_exporter",
     "check_head",
     "check_image_encoder",
     "check_image_transform",
+    "check_importer",
     "check_logger",
     "check_loss",
     "check_metric",
@@ -61,15 +65,18 @@ __all__ = [
     "check_report_section",
     "check_schedule",
     "check_stage",
+    "check_strategy",
     "check_stream",
     "check_text_encoder",
     "check_text_transform",
     "check_tokenizer",
+    "check_weights",
     "tiny_batch",
     "tiny_blueprint",
     "tiny_candidates",
     "tiny_context",
     "tiny_data",
+    "tiny_export_source",
     "tiny_learner",
     "tiny_model",
     "tiny_model_keys",

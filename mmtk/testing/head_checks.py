@@ -34,8 +34,9 @@ def check_head(head: Any, model: Any, batch: Batch | None = None) -> None:
         head,
         "the loss depends on the global generator: draw from context.state.generator(…)",
     )
-    if hasattr(head, "before_step"):
-        head.before_step(tiny_state())
+    for part in head.modules():
+        if hasattr(part, "before_step"):
+            part.before_step(tiny_state())
     _promise_gradients(head, model, batch)
     alone = _promise_output(head, head(tiny_context(model, _first(batch, 1))))
     promise(bool(torch.isfinite(alone.loss)), head, "the loss of a batch of one pair isn't finite")
@@ -103,6 +104,8 @@ def _first(batch: Batch, count: int) -> Batch:
 
 def check_negatives(sampler: NegativeSampler) -> None:
     """Columns that exist and don't match, by the generator alone, also where logits are extreme."""
+    if hasattr(sampler, "before_step"):
+        sampler.before_step(tiny_state())
     cases = {
         "random logits": torch.randn(6, 6, generator=torch.Generator().manual_seed(0)),
         "further columns of other ranks": torch.randn(6, 11, generator=torch.Generator().manual_seed(1)),

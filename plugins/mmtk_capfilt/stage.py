@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmtk.api import StageContext, StageError, counted, gather_objects, rank, world_size
+from mmtk.api import EstimateContext, StageContext, StageError, counted, gather_objects, rank, world_size
 from mmtk_capfilt.accounts import check_any_usable, check_keys, close_accounts, summary
 from mmtk_capfilt.configs import CapfiltConfig
+from mmtk_capfilt.estimate import estimate_pass
 from mmtk_capfilt.ledger import IMAGE, image_row, to_table
 from mmtk_capfilt.part_pass import ledger_key
 from mmtk_capfilt.work import CapfiltWork, OpenWork, PartDone
@@ -63,6 +64,10 @@ class CapfiltStage:
         if rank() == 0:
             _clear_leftovers(context.folder)
             self._finish(opened, context)
+
+    def estimate(self, context: EstimateContext) -> Iterator[str]:
+        """Tell what the pass would take."""
+        return estimate_pass(self.config, context)
 
     def _progress(self, opened: OpenWork) -> tuple[list[int], int]:
         """The parts that are still to be done, and how many images of the others failed, if that matters."""

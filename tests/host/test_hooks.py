@@ -15,8 +15,9 @@ import yaml
 from mmtk import plugins
 from mmtk.api import hookimpl
 from mmtk.cli import main
+from mmtk.component_hooks import hooks_of
 from mmtk.errors import PluginError
-from mmtk.events import HOOKS, Listener, Listeners, RunStarted
+from mmtk.events import HOOKS, Listener, Listeners, MetricsLogged, RunStarted, StepEnded
 from mmtk.plugins import GROUP, load_plugins
 from mmtk.recipe import check_recipe, load_recipe
 
@@ -202,3 +203,84 @@ def test_misspelt_choices_are_refused(
     monkeypatch.delenv("MMTK_PLUGINS")
     assert main(["list-plugins", "--no-plugin"]) == 2
     assert "--no-plugin needs the name of a plugin" in capsys.readouterr().err
+
+
+class Counting:
+    """A component that hears of two events."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @hookimpl
+    def mmtk_step_ended(self) -> None:
+        self.heard.append("step")
+
+    @hookimpl
+    def mmtk_metrics_logged(self, event: MetricsLogged) -> None:
+        self.heard.append(f"figures of step {event.step}")
+
+
+def test_a_component_hears_by_its_methods_before_plugins_and_while_it_has_joined() -> None:
+    counting, events = Counting(), []
+
+    def note(event: Any) -> list[object]:
+        events.append((event, list(counting.heard)))
+        return []
+
+    listeners = Listeners({"mmtk_metrics_logged": (Listener("a plugin", note),)})
+    logged = MetricsLogged("train", Path(), 3, {})
+    assert not listeners.hears(StepEnded)
+    with listeners.joined_by(hooks_of(counting, "counting")):
+        assert listeners.hears(StepEnded)
+        listeners.tell(StepEnded("train", 3, {}))
+        listeners.tell(logged)
+    listeners.tell(logged)
+    listeners.tell(StepEnded("train", 4, {}))
+    heard = ["step", "figures of step 3"]
+    assert events == [(logged, heard), (logged, heard)]
+    assert not listeners.hears(StepEnded)
+
+
+def test_a_component_that_fails_is_left_out_and_a_required_one_ends_the_stage() -> None:
+    def fail(event: Any) -> list[object]:
+        raise OSError(f"no room for step {event.step}")
+
+    said: list[str] = []
+    logged = MetricsLogged("train", Path(), 3, {})
+    for required in (False, True):
+        listeners = Listeners()
+        listeners.say = said.append
+        failing = [("mmtk_metrics_logged", Listener("logger 'one'", fail, required))]
+        with listeners.joined_by(failing):
+            if required:
+                with pytest.raises(OSError, match="no room for step 3"):
+                    listeners.tell(logged)
+            else:
+                listeners.tell(logged)
+                listeners.tell(logged)
+    assert said == [
+        "logger 'one' failed in its hook mmtk_metrics_logged, which is not called again: "
+        "OSError: no room for step 3"
+    ]
+
+
+def test_hooks_of_a_component_that_no_event_calls_are_refused() -> None:
+    class Misspelt:
+        @hookimpl
+        def mmtk_metric_logged(self, event: object) -> None: ...
+
+    class Asking:
+        @hookimpl
+        def mmtk_step_ended(self, event: object, folder: Path) -> None: ...
+
+    class OfAPlugin:
+        @hookimpl
+        def mmtk_recipe_defaults(self) -> dict[str, Any]:
+            return {}
+
+    with pytest.raises(PluginError, match=r"one: unknown hook .*; did you mean 'mmtk_metrics_logged'"):
+        hooks_of(Misspelt(), "one")
+    with pytest.raises(PluginError, match=r"two: .*'folder'"):
+        hooks_of(Asking(), "two")
+    with pytest.raises(PluginError, match="three: unknown hook 'mmtk_recipe_defaults'"):
+        hooks_of(OfAPlugin(), "three")

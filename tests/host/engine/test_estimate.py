@@ -18,6 +18,7 @@ from mmtk.engine.learner import Learner
 from mmtk.engine.objective import Objective
 from mmtk.engine.train import TrainStage
 from mmtk.engine.training_state import ensure_optimizer_state
+from mmtk.registry import Registry
 from mmtk.stages.context import EstimateContext
 from mmtk.types import HeadOutput
 from tests.host.engine.tiny import ColourReader, TinyModel, part, train_fields
@@ -27,7 +28,7 @@ from tests.host.engine.tiny import NamingHead as Naming
 def estimate(
     folder: Path, *, ranks: int = 1, goes_on: bool = False, pending: Any = None, **changed: Any
 ) -> str:
-    context = EstimateContext(folder, 5, ranks, goes_on, pending or {})
+    context = EstimateContext(folder, 5, ranks, goes_on, pending or {}, Registry())
     return "\n".join(TrainStage(**train_fields(**changed)).estimate(context))
 
 

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mmtk.api import hookimpl
 from mmtk.data.configs import SourceConfig
 from mmtk.engine.configs import SavingConfig
+from mmtk.engine.loggers import JsonLines
 from mmtk.engine.saved_states import Progress, SavedStates
 from mmtk.engine.train import TrainStage
 from mmtk.engine.trainer import Trainer
@@ -130,6 +133,58 @@ def test_plugins_hear_of_steps_epochs_figures_and_states(tmp_path: Path, through
     logged = [{"step": one.step, **one.figures} for one in of_type[MetricsLogged]]
     assert without_times(logged) == without_times(metrics(through))
     assert weights(tmp_path).keys() == weights(through).keys()
+
+
+class Unsteady:
+    """A logger that fails at a step, and when it is closed. It hears of epochs as well."""
+
+    def __init__(self, *, folder: Path, events: list[Any], required: bool = False) -> None:
+        assert folder.is_dir()
+        self.required = required
+        self._events = events
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        if step == 6:
+            raise ConnectionError(f"no network at step {step}")
+        self._events.append((step, dict(figures)))
+
+    @hookimpl
+    def mmtk_epoch_ended(self, event: EpochEnded) -> None:
+        self._events.append(event.epoch)
+
+    def close(self) -> None:
+        self._events.append("closed")
+        raise ConnectionError("no network")
+
+
+def loggers(**options: Any) -> dict[str, Any]:
+    return {
+        "net": part("logger", "unsteady", Unsteady, **options),
+        "jsonl": part("logger", "jsonl", JsonLines),
+    }
+
+
+def test_a_logger_that_fails_is_named_and_left_out(tmp_path: Path, through: Path) -> None:
+    events: list[Any] = []
+    listeners = Listeners()
+    said: list[str] = []
+    listeners.say = said.append
+    run(tmp_path, listeners=listeners, loggers=loggers(events=events))
+    lines = metrics(tmp_path)
+    assert without_times(lines) == without_times(metrics(through))
+    first = dict(lines[0])
+    assert events == [(first.pop("step"), first), 1, 2, 3, "closed"]
+    assert said == [
+        "logger 'net' failed in its hook mmtk_metrics_logged, which is not called again: "
+        "ConnectionError: no network at step 6",
+        "logger 'net' failed when it was closed: ConnectionError: no network",
+    ]
+
+
+def test_a_logger_that_writes_an_output_ends_the_stage_when_it_fails(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError, match="no network"):
+        run(tmp_path, loggers=loggers(events=[], required=True))
+    assert JsonLines.required, "metrics.jsonl is an output of the stage"
 
 
 def test_metrics(through: Path) -> None:

@@ -16,6 +16,7 @@ from mmtk.engine import compiling
 from mmtk.engine.compiling import compile_layers
 from mmtk.engine.configs import PrecisionConfig, ProfileConfig
 from mmtk.engine.loss_scale import LossScale
+from mmtk.engine.step_trace import StepTrace
 from mmtk.engine.train import TrainStage
 from mmtk.errors import StageError
 from mmtk.registry import Registry
@@ -127,6 +128,20 @@ def test_a_run_that_was_killed_while_tracing_traces_anew(
     assert not (tmp_path / "trace.json.gz").exists()
     run(tmp_path, profile=profile, save_every=1)
     assert traced(tmp_path).count("forward/naming") == 3
+
+
+def test_a_trace_that_can_not_be_written_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(StepTrace, "_write", fail)
+    run(tmp_path, profile=ProfileConfig(steps=3, warmup=2))
+    assert capsys.readouterr().out == (
+        "the profiler failed in its hook mmtk_step_ended, which is not called again: OSError: no room\n"
+    )
+    assert metrics(tmp_path)[-1]["step"] == 12
 
 
 class LayeredModel(TinyModel):

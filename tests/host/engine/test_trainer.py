@@ -13,7 +13,7 @@ from mmtk.engine.loss_scale import LossScale
 from mmtk.engine.schedules import Constant, WarmupCosine
 from mmtk.engine.trainer import Trainer, chance_losses
 from mmtk.errors import StageError
-from mmtk.types import HeadOutput
+from mmtk.types import HeadOutput, StepState
 from tests.host.engine.tiny import NamingHead, NoisyHead, TinyModel, TinyMomentum, batch
 from tests.training import plain_trainer
 
@@ -59,6 +59,42 @@ class Normed(nn.Module):
 
     def forward(self, context: Any) -> HeadOutput:
         return HeadOutput(self.factor * self.norm(context.image).square().mean(), {})
+
+
+class Sampling(nn.Module):
+    """A part of a head that wants to know the step, as a sampler of negatives may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, int]] = []
+
+    def before_step(self, state: StepState) -> None:
+        self.told.append((state.step, state.total_steps))
+
+
+class SamplingHead(NamingHead):
+    """Holds a part, and is told the step itself."""
+
+    def __init__(self, *, model: TinyModel) -> None:
+        super().__init__(model=model)
+        self.sampler = Sampling()
+        self.told: list[int] = []
+
+    def before_step(self, state: StepState) -> None:
+        assert [step for step, _ in self.sampler.told] == self.told, "the head comes before its parts"
+        self.told.append(state.step)
+
+
+def test_parts_of_heads_are_told_the_step_once_and_behind_them() -> None:
+    model = TinyModel()
+    head = SamplingHead(model=model)
+    learner = Learner(model, {"sampling": head})
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.5)
+    trained = plain_trainer(learner, None, optimizer, Constant(), seed=3, steps_per_epoch=4, total_steps=8)
+    for step in range(2):
+        trained.step([batch()], step)
+    assert head.told == model.steps_begun == [0, 1]
+    assert head.sampler.told == [(0, 8), (1, 8)]
 
 
 def state_of(module: nn.Module) -> dict[str, torch.Tensor]:
