@@ -143,7 +143,8 @@ if TYPE_CHECKING:
     )
     from mmtk.distributed.spread import Spread, Workload
     from mmtk.distributed.strategies import DdpSpread, plain, replicated
-    from mmtk.engine.checkpoint import WEIGHTS, load_learner
+    from mmtk.engine.checkpoint import load_learner
+    from mmtk.engine.checkpoint_files import WEIGHTS, checkpoint_fault
     from mmtk.engine.folders import whole_folder
     from mmtk.engine.learner import Learner
     from mmtk.engine.recompute import last_layers
@@ -179,7 +180,8 @@ _LAZY = {
     ),
     "mmtk.distributed.spread": "Spread Workload",
     "mmtk.distributed.strategies": "DdpSpread plain replicated",
-    "mmtk.engine.checkpoint": "WEIGHTS load_learner",
+    "mmtk.engine.checkpoint": "load_learner",
+    "mmtk.engine.checkpoint_files": "WEIGHTS checkpoint_fault",
     "mmtk.engine.folders": "whole_folder",
     "mmtk.engine.learner": "Learner",
     "mmtk.engine.recompute": "last_layers",
@@ -238,7 +240,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "Quarantine", "ShardWriter", "TarShard", "check_sample", "decode_image", "ordered_map",
     "read_columns", "read_table",
     # checkpoints and the weights in them
-    "WEIGHTS", "load_learner", "whole_folder", "write_safetensors",
+    "WEIGHTS", "checkpoint_fault", "load_learner", "whole_folder", "write_safetensors",
     # training
     "last_layers", "section",
     # ranks and strategies
