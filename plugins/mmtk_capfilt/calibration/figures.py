@@ -161,8 +161,8 @@ def roc_auc(judged: Judged) -> float:
 def doubt(judged: Judged, thresholds: Sequence[ThresholdFigures], area: float) -> str:
     """Say that no threshold gains more over keeping everything than chance gives; empty if one does.
 
-    The greatest gain of all is Smirnov's one-sided statistic for two samples. Of large ones it exceeds ``d`` by
-    chance with the probability ``exp(-2 d^2 r w / (r + w))``.
+    The greatest gain of all is Smirnov's one-sided statistic for two samples. Of large ones it exceeds ``d``
+    by chance with the probability ``exp(-2 d^2 r w / (r + w))``.
     """
     gain = max(2 * one.balance - 1 for one in thresholds)
     right = int(judged.right.sum())
