@@ -144,7 +144,8 @@ if TYPE_CHECKING:
     )
     from mmtk.distributed.spread import Spread, Workload
     from mmtk.distributed.strategies import DdpSpread, plain, replicated
-    from mmtk.engine.checkpoint import WEIGHTS, load_learner
+    from mmtk.engine.checkpoint import load_learner
+    from mmtk.engine.checkpoint_files import WEIGHTS, checkpoint_fault
     from mmtk.engine.estimate import learner_parameters
     from mmtk.engine.folders import whole_folder
     from mmtk.engine.learner import Learner
@@ -181,7 +182,8 @@ _LAZY = {
     ),
     "mmtk.distributed.spread": "Spread Workload",
     "mmtk.distributed.strategies": "DdpSpread plain replicated",
-    "mmtk.engine.checkpoint": "WEIGHTS load_learner",
+    "mmtk.engine.checkpoint": "load_learner",
+    "mmtk.engine.checkpoint_files": "WEIGHTS checkpoint_fault",
     "mmtk.engine.estimate": "learner_parameters",
     "mmtk.engine.folders": "whole_folder",
     "mmtk.engine.learner": "Learner",
@@ -241,7 +243,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "Quarantine", "ShardWriter", "TarShard", "check_sample", "decode_image", "ordered_map",
     "read_columns", "read_table",
     # checkpoints and the weights in them
-    "WEIGHTS", "learner_parameters", "load_learner", "whole_folder", "write_safetensors",
+    "WEIGHTS", "checkpoint_fault", "learner_parameters", "load_learner", "whole_folder", "write_safetensors",
     # training
     "last_layers", "section",
     # ranks and strategies

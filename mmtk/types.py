@@ -246,13 +246,16 @@ class ComponentNode:
     """A recipe node after checking: which component, and its keys with defaults filled in.
 
     ``keys`` holds plain values, nested ``ComponentNode`` objects for slots and paths for inputs. ``place`` is
-    where the node was written, for messages.
+    where the node was written, for messages. ``said_by`` is what says of the component more than its keys, so
+    that the check of a component around it can tell whether the two fit: its filled config, or its factory
+    where it has no config.
     """
 
     kind: str
     use: str
     keys: Mapping[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False, repr=False)
+    said_by: Any = field(default=None, compare=False, repr=False)
 
 
 class ForeignWeights(NamedTuple):

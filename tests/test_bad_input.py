@@ -383,7 +383,8 @@ FILE_FAULTS: list[tuple[str, str]] = [
     ),
     (
         "stages.capfilt.steps.0.checkpoint=human",
-        r"stage 'capfilt': step caption: \S+human: no checkpoint",
+        r"command line: .*  stages\.capfilt\.steps\.0\.checkpoint: human: no checkpoint, "
+        r"weights\.safetensors is missing",
     ),
     (
         "run_dir=notes.txt",

@@ -199,6 +199,13 @@ def test_another_model_may_not_search_an_index(work: Path, found: Path) -> None:
             "a matching head, .*stage 'captioner' has heads lm",
         ),
         ("caption photos --model run --num 2", "--num 2: beam search writes one caption"),
+        *(
+            (
+                f"caption photos --model run --beams {beams} --top-p 0.9",
+                "mmtk caption: argument --top-p: not allowed with argument --beams",
+            )
+            for beams in (1, 3, 4)  # 3 is the default
+        ),
         ("caption photos --model run --max-length 3 --min-length 4", "4 is more than max_length 3"),
         ("caption photos --model run --top-p 2", "expected a number above 0 and up to 1, not '2'"),
         ("caption photos --model run --device gpu", "expected auto, cpu, cuda or cuda:N, not 'gpu'"),

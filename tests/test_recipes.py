@@ -66,6 +66,13 @@ def test_recipe(path: Path, host: PluginHost, tmp_path: Path) -> None:
     assert recipe.run_dir == Path("runs") / path.stem
 
 
+@pytest.mark.parametrize("name", ["emoji", "blip_base_capfilt", "capfilt_ablation"])
+def test_a_bootstrap_can_be_looked_into(name: str) -> None:
+    report = load_recipe(ROOT / "recipes" / f"{name}.yaml").root.value["stages"].value["report"].value
+    sections = {one.value["use"].value for one in report["sections"].value}
+    assert {"capfilt_gallery", "capfilt_scores", "gradcam", "capfilt_explorer"} <= sections
+
+
 @pytest.mark.parametrize("name", USERS_FILES)
 def test_only_the_users_files_are_missed(name: str, host: PluginHost) -> None:
     with pytest.raises(RecipeError) as error:

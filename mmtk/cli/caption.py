@@ -26,9 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--beams",
         type=count_from(1),
-        default=DEFAULT.beams,
         metavar="N",
-        help="width of the beam search (default: %(default)s); 1 is greedy",
+        help=f"width of the beam search (default: {DEFAULT.beams}); 1 is greedy",
     )
     method.add_argument(
         "--top-p",
@@ -77,7 +76,7 @@ def _decoding(arguments: argparse.Namespace, prompt: str) -> Decoding:
     longest = arguments.max_length or max(DEFAULT.max_length, arguments.min_length or 0)
     decoding = Decoding(
         method="beam" if arguments.top_p is None else "nucleus",
-        beams=arguments.beams,
+        beams=arguments.beams or DEFAULT.beams,
         top_p=DEFAULT.top_p if arguments.top_p is None else arguments.top_p,
         min_length=arguments.min_length or min(DEFAULT.min_length, longest),
         max_length=longest,

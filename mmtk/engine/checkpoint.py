@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from mmtk.engine.checkpoint_files import DESCRIPTION, WEIGHTS
 from mmtk.engine.folders import whole_folder
 from mmtk.engine.learner import Learner
 from mmtk.engine.weights import load_weights, save_tensors
@@ -22,8 +23,6 @@ from mmtk.types import ComponentNode
 if TYPE_CHECKING:
     from mmtk.registry import Registry
 
-WEIGHTS = "weights.safetensors"
-DESCRIPTION = "learner.json"
 FILES = "files"
 _FORMAT = 1
 _COPIED = "checkpoint:"  # marks a path inside the checkpoint's folder

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmtk.engine.checkpoint import WEIGHTS
+from mmtk.engine.checkpoint_files import WEIGHTS
 from mmtk.engine.learner import Learner
 from mmtk.engine.weights import read_weights
 from mmtk.errors import CheckpointError

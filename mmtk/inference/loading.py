@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal
 from mmtk.engine.checkpoint import load_learner
 from mmtk.engine.learner import Learner
 from mmtk.engine.runs import checkpoints_in
-from mmtk.errors import CheckpointError
+from mmtk.errors import CheckpointError, RecipeError
 from mmtk.inference.batching import BatchSize
 from mmtk.inference.model import InferenceModel
 from mmtk.inference.preparation import preparation_of
 from mmtk.kinds import CaptioningHead, MatchingHead
 from mmtk.plugins import load_plugins
+from mmtk.registry import nearest
 from mmtk.stages.environment import resolve_device
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def load(
     Raises:
         CheckpointError: there is no checkpoint, it is damaged, or none has the head that ``task`` needs.
         StageError: there is no such device.
+        RecipeError: there is no such task.
     """
+    if task is not None and task not in _HEADS:
+        raise RecipeError(_unknown(task))
     registry = load_plugins().registry
     device = resolve_device(device)
     name, checkpoint, learner = _fitting(Path(source), task, stage, registry)
@@ -64,6 +68,12 @@ def load(
     return InferenceModel(
         learner.to(device), preparation, checkpoint, device=device, size=BatchSize(batch_size, device)
     )
+
+
+def _unknown(task: str) -> str:
+    near = nearest(task, _HEADS)
+    hint = f"; did you mean '{near}'?" if near else ""
+    return f"task='{task}': expected one of {', '.join(repr(name) for name in _HEADS)}, or None{hint}"
 
 
 def _fitting(

@@ -61,6 +61,9 @@ class Stage(Protocol):
     It may have two methods for ``mmtk run --dry-run``: ``estimate(context: EstimateContext)`` gives lines
     that tell what the stage would take, and ``stand_in(folder)`` writes outputs there that are as large as
     the real ones may become, so that stages behind it can be estimated. Neither takes long.
+
+    It may have a method ``check_ready(context: StageContext)``, which raises what ``run`` would fail on at
+    its start and writes nothing into the folder. It is called before an earlier result is moved aside.
     """
 
     def run(self, context: StageContext) -> None:

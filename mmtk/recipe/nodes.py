@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtk.config import Input, NodeDefault
+from mmtk.engine.checkpoint_files import checkpoint_fault
 from mmtk.errors import MmtkError
 from mmtk.recipe.coerce import Markers, coerce, slot_kind
 from mmtk.recipe.marks import BROKEN, Marked, Place, at, mark
@@ -60,9 +61,10 @@ class NodeChecker:
             return site.fault(marked.value["use"].place, str(error))
         given = replace(marked, value={key: item for key, item in marked.value.items() if key != "use"})
         keys = self.keys(given, schema.keys, site.of(owner))
-        if keys is None or self.contract(marked, schema, keys, site.of(owner)) is None:
+        if keys is None or (config := self.contract(marked, schema, keys, site.of(owner))) is None:
             return INVALID
-        return ComponentNode(kind, marked.value["use"].value, keys, str(marked.named_at))
+        said_by = registration.factory() if schema.config is None else config
+        return ComponentNode(kind, marked.value["use"].value, keys, str(marked.named_at), said_by)
 
     def find(self, marked: Marked, kind: str, site: Site) -> Registration | None:
         use = marked.value.get("use")
@@ -210,6 +212,8 @@ class NodeChecker:
             is_output = isinstance(self.find_output(value, input_), Reference)
             hint = f"; did you mean {{from: {value}}}?" if is_output else ""
             return site.fault(marked.place, f"{fault}{hint}")
+        if input_ == Input("checkpoint") and self.files and (fault := checkpoint_fault(path.expanduser())):
+            return site.fault(marked.place, fault)
         return path
 
     def reference(self, source: Marked, input_: Input | None, site: Site) -> Any:

@@ -49,10 +49,12 @@ def render_page(
     sections: Mapping[str, ReportSection],
     making: Making,
     files: Mapping[str, str] = MappingProxyType({}),
+    heading: str = "Report of a run",
 ) -> str:
     """Return the whole page. ``title`` and ``description`` are plain text, as every section's title is.
 
     ``sections`` are named by their anchors; ``files`` has the folders' addresses of those that have files.
+    ``heading`` stands above the title and says what sort of page it is.
     """
     shown = list(sections.values())
     headlines = [section.headline() for section in shown if isinstance(section, Headlined)]
@@ -63,6 +65,7 @@ def render_page(
         "page.html",
         title=title,
         description=description,
+        heading=heading,
         headlines=[line for line in headlines if line],
         styles=[Markup(style) for style in styles],
         parts=[_part(anchor, section, files.get(anchor, "")) for anchor, section in sections.items()],

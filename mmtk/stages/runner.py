@@ -167,6 +167,7 @@ class Run:
         for reason in decision.reasons:
             self.say(reason)
         if decision.action is Action.SUPERSEDE:
+            self.check_ready(stage)
             aside = move_aside(folder, self.folder).relative_to(self.folder)
             self.say(f"runs anew; what it had made lies in {self.checked.run_dir / aside}")
         if decision.action is Action.SKIP:
@@ -176,6 +177,16 @@ class Run:
         for (name, output), target in self.report_names.items():
             if name == stage.name:
                 self.reports.append(copy_report(folder / stage.outputs[output].path, self.folder / target))
+
+    def check_ready(self, stage: CheckedStage) -> None:
+        """Have the stage refuse what it would fail on at its start, while its earlier result is in place."""
+        context = _context(self.checked, stage, self.registry, self.ranks, self.say)
+        try:
+            built = _build(self.checked, stage, self.registry)
+            if hasattr(built, "check_ready"):
+                built.check_ready(context)
+        except MmtkError as error:
+            raise _in_stage(stage.name, error) from error
 
     def execute(self, stage: CheckedStage, folder: Path, wanted: StageRecord) -> None:
         """Run the stage, keeping its record true whatever happens."""

@@ -18,6 +18,7 @@ DECODE, ENCODE, MASK = "[DEC]", "[ENC]", "[MASK]"
 REQUIRED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 SPECIAL = (*REQUIRED, MASK, DECODE, ENCODE)
 VOCABULARY_FILE = "vocab.txt"
+CONTINUATION = "##"
 
 
 class Word(NamedTuple):
@@ -79,8 +80,14 @@ class WordPiece:
         return [word for word in found if word.places]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of one sequence, special tokens left out."""
+        """Text of one sequence, special tokens left out.
+
+        A piece that goes on with a word is joined to what stands before it. Where that is nothing, as where a
+        model begins a caption so, it becomes the word: transformers would leave its ``##`` in the text.
+        """
         tokens = [self.vocabulary[index] for index in ids if index not in self._special_ids]
+        if tokens:
+            tokens[0] = tokens[0].removeprefix(CONTINUATION)
         return self._decoder.decode(tokens)
 
     def save(self, folder: Path) -> None:
@@ -137,6 +144,6 @@ def _tokens_of_json(text: str, path: Path) -> list[str]:
         raise DataError(
             f"vocabulary {path}: no WordPiece tokenizer ({type(error).__name__} {error})"
         ) from error
-    if continuation != "##" or sorted(ids.values()) != list(range(len(ids))):
+    if continuation != CONTINUATION or sorted(ids.values()) != list(range(len(ids))):
         raise DataError(f"vocabulary {path}: no WordPiece tokenizer whose ids are 0 to {len(ids) - 1}")
     return sorted(ids, key=lambda token: ids[token])

@@ -10,10 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from mmtk.api import Blueprint, DataError, Reader, StageContext, StageError, TextTransform
 from mmtk_blip.configs import TrainWordpieceConfig
-from mmtk_blip.tokenizer import SPECIAL, normalizer
+from mmtk_blip.tokenizer import CONTINUATION, SPECIAL, normalizer
 
 MOST_CHARACTERS = 1000
-CONTINUATION = "##"
 
 
 class TrainWordpiece:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from mmtk.api import Blueprint, CapfiltStep, EvaluationDataConfig, Executor, Input, Output, Range, Slot, node
+from mmtk_capfilt.extras import missing
+from mmtk_capfilt.scores import score_faults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class CapfiltConfig:
     def check(self) -> Iterator[tuple[str, str]]:
         if not self.steps:
             yield "steps", "needs at least one step"
+        yield from score_faults(self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,3 +90,7 @@ class RayConfig:
     """Workers that may die in a row while they work on one part, before the stage fails."""
     patience: Annotated[float, Range(0)] = 600.0
     """Seconds without any worker after which the stage fails."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if fault := missing("ray", "ray"):
+            yield "", fault

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from mmtk.api import HUMAN, SYNTHETIC, WEB, AtLeast, Best, DataError, Quarantined, read_columns
 from mmtk_capfilt.decisions import DROPPED, FAILED, KEPT, StepRules
+from mmtk_capfilt.scores import ITC, ITM
 
 IMAGE = "image"  # the source of a row about an image that could not be used
 SOURCES = (WEB, SYNTHETIC, HUMAN)
-ITM, ITC = "itm_probability", "itc_similarity"
 
 _TEXTS = ("shard", "key", "image_id", "source", "text", "written_by", "scored_by")
 _FATE = (("decision", pa.string()), ("step", pa.string()), ("reason", pa.string()), ("final", pa.bool_()))

@@ -13,6 +13,7 @@ from mmtk.api import (
     Blueprint,
     Candidate,
     CapfiltStep,
+    CheckpointError,
     DataError,
     ImageCandidates,
     MmtkError,
@@ -23,6 +24,7 @@ from mmtk.api import (
 from mmtk_capfilt.decisions import StepRules
 from mmtk_capfilt.ledger import FIXED_COLUMNS
 from mmtk_capfilt.promise import check_promise
+from mmtk_capfilt.scores import lacking
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,21 @@ def step_names(uses: Sequence[str]) -> list[str]:
 def build_steps(blueprints: Sequence[Blueprint[CapfiltStep]], **injected: object) -> list[NamedStep]:
     """Build the steps.
 
-    Raises StageError when one needs a score that no step before it gives, or when two of them are at odds.
+    Raises StageError when one needs a score that no step before it gives, finds no checkpoint, or when two
+    of them are at odds.
     """
     names = step_names([blueprint.node.use for blueprint in blueprints])  # type: ignore[attr-defined]
-    steps = [
-        NamedStep(name, blueprint.build(**injected))
-        for name, blueprint in zip(names, blueprints, strict=True)
-    ]
+    steps = [_build(name, blueprint, injected) for name, blueprint in zip(names, blueprints, strict=True)]
     _check_scores(steps)
     _check_datasets(steps)
     return steps
+
+
+def _build(name: str, blueprint: Blueprint[CapfiltStep], injected: Mapping[str, object]) -> NamedStep:
+    try:
+        return NamedStep(name, blueprint.build(**injected))
+    except CheckpointError as error:
+        raise StageError(f"step {name}: {error}") from error
 
 
 def _check_scores(steps: Sequence[NamedStep]) -> None:
@@ -95,10 +102,7 @@ def _check_scores(steps: Sequence[NamedStep]) -> None:
         wanted = [*step.needs, *(rule.score for rule in step.rules.rules if rule.score not in step.gives)]
         for score in wanted:
             if score not in given:
-                raise StageError(
-                    f"step {number}, {step.name}, needs the score {score!r}, which no step before it gives; "
-                    f"they give {', '.join(given) or 'none'}"
-                )
+                raise StageError(f"step {number}, {step.name}, {lacking(score, given)}")
         given += step.gives
         for rule in step.rules.rules:
             judged_by.setdefault(rule.score, step.name)

@@ -37,12 +37,21 @@ class CapfiltStage:
     def __init__(self, **fields: Any) -> None:
         self.config = CapfiltConfig(**fields)
 
+    def check_ready(self, context: StageContext) -> None:
+        """Build the steps, as ``run`` does first.
+
+        Raises:
+            StageError: steps don't fit each other, or one has no checkpoint.
+            DataError: a dataset that a step adds can't be opened.
+        """
+        CapfiltWork(self.config, context.folder, context.seed, context.device, context.registry).build_steps()
+
     def run(self, context: StageContext) -> None:
         """Do the parts that are still to be done, then put their ledgers together.
 
         Raises:
-            StageError: a step fails or breaks its promise, a worker was killed, too many images fail.
-            CheckpointError: a step has no checkpoint.
+            StageError: a step fails, has no checkpoint or breaks its promise, a worker was killed, too many
+                images fail.
             DataError: a dataset can't be opened.
         """
         work = CapfiltWork(self.config, context.folder, context.seed, context.device, context.registry)

@@ -50,14 +50,18 @@ class CapfiltWork:
         """Build the steps and open the datasets."""
         return self._opened
 
-    @cached_property
-    def _opened(self) -> OpenWork:
-        steps = build_steps(
+    def build_steps(self) -> list[NamedStep]:
+        """Build the steps, which loads no model of a checkpoint yet. Raises StageError as ``build_steps``."""
+        return build_steps(
             self.config.steps,
             device=self.device,
             registry=self.registry,
             data_limits=self.config.data.limits,
         )
+
+    @cached_property
+    def _opened(self) -> OpenWork:
+        steps = self.build_steps()
         readers = {WEB_DATASET: self.config.data.reader.build()}
         readers |= {name: reader for name, _, reader in datasets_of(steps)}
         return OpenWork(self, steps, readers)

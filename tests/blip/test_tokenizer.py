@@ -104,6 +104,13 @@ def test_decoding_joins_pieces_and_drops_special_tokens() -> None:
     assert words.decode([words.decode_id, words.pad_id, words.end_id]) == ""
 
 
+def test_a_text_does_not_begin_with_the_mark_of_a_piece() -> None:
+    words = tokenizer()
+    piece, cat = words.vocabulary.index("##s"), words.vocabulary.index("cat")
+    assert words.decode([words.decode_id, piece, cat, piece, words.end_id]) == "s cats"
+    assert words.decode([piece]) == "s"
+
+
 def test_case_is_kept_on_request() -> None:
     words = WordPiece([*VOCABULARY, "Cat"], lowercase=False)
     assert words.decode(words(["Cat cat"])[0][0].tolist()) == "Cat cat"

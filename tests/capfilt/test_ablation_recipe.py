@@ -25,7 +25,7 @@ SMALL = {
         "{use: timm_vit, image_size: 32, patch_size: 16, width: 32, depth: 1, heads: 2}"
     ),
     "definitions.model.text_encoder.width": "32",
-    "definitions.model.text_encoder.depth": "1",
+    "definitions.model.text_encoder.depth": "2",  # maps of words need one below the last
     "definitions.model.text_encoder.hidden_width": "64",
     "definitions.model.embed_dim": "16",
     "stages.vocabulary.vocab_size": "150",

@@ -14,7 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mmtk_capfilt.calibration.figures import Judged, ThresholdFigures, bins_of, calibrate, propose
+from mmtk_capfilt.calibration.figures import (
+    CHANCE,
+    Judged,
+    Proposal,
+    ThresholdFigures,
+    bins_of,
+    calibrate,
+    propose,
+)
 from mmtk_capfilt.ledger import ITC, ITM, LedgerRow, schema, to_table
 from PIL import Image
 
@@ -81,8 +89,10 @@ def test_no_threshold_has_a_better_balance_and_the_bins_hold_all_texts(
 ) -> None:
     scores, right = (list(column) for column in zip(*texts, strict=True))
     found = calibrate(judged(scores, right))
-    assert found.proposal.figures is not None
-    assert found.proposal.figures.balance == max(one.balance for one in found.thresholds)
+    best = max(one.balance for one in found.thresholds)
+    assert best == (0.5 if found.proposal.figures is None else found.proposal.figures.balance)
+    pairs = [(a, b) for a, is_right in texts if is_right for b, is_other in texts if not is_other]
+    assert found.roc_auc == pytest.approx(sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs))
     assert sum(one.texts for one in found.bins) == len(texts)
     assert sum(one.texts * one.observed for one in found.bins) == pytest.approx(sum(right))
     assert 0 <= (found.error or 0) <= 1
@@ -90,6 +100,30 @@ def test_no_threshold_has_a_better_balance_and_the_bins_hold_all_texts(
         kept = [is_right for score, is_right in texts if score >= one.threshold]
         assert one.kept == pytest.approx(len(kept) / len(texts))
         assert one.precision == (pytest.approx(sum(kept) / len(kept)) if kept else None)
+
+
+def test_a_filter_that_knows_nothing_is_told_of() -> None:
+    flat = calibrate(judged([0.5] * 40, [True, False] * 20))
+    assert flat.proposal == Proposal(None, "no threshold gains anything over keeping everything")
+    assert flat.doubt.startswith(
+        "this score can't be seen to tell right texts from wrong ones: its ROC AUC is 0.500"
+    )
+    draw = np.random.default_rng(3)
+    right = [True, False] * 500
+    assert calibrate(judged(draw.random(1000).tolist(), right)).doubt
+    assert (
+        calibrate(
+            judged([0.8 * s + 0.2 * r for s, r in zip(draw.random(1000), right, strict=True)], right)
+        ).doubt
+        == ""
+    )
+
+
+def test_doubts_are_as_rare_as_they_say() -> None:
+    """Of scores that know nothing, few go without a doubt, as draws of 200 may have them."""
+    draw, right = np.random.default_rng(1), [True] * 60 + [False] * 90
+    found = [calibrate(judged(draw.random(150).tolist(), right)).doubt == "" for _ in range(200)]
+    assert sum(found) / 200 <= 4 * CHANCE
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=30, unique=True))
@@ -167,12 +201,16 @@ def test_the_tables(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ["0.3", "to", "0.4", "1", "35.0%", "100.0%"] in rows
     assert "proposed threshold: 0.16 (best balance: keeps 100.0% of the right texts" in captured.out
     assert "expected calibration error: 0." in captured.out
+    assert "ROC AUC: 0.889" in captured.out
+    assert "take no threshold by this: this score can't be seen to tell" in captured.out, "six are few"
 
 
 def test_json(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = said(capsys, ledger.parent, "--min-precision", "0.9")
     assert (found["texts"], found["right"], found["score"]) == (6, 3, ITM)
     assert found["proposal"]["threshold"] == 0.56
+    assert found["roc_auc"] == pytest.approx(8 / 9)
+    assert "with 3 right and 3 wrong texts" in found["doubt"]
     assert len(found["thresholds"]) == 101
     similarity = said(capsys, ledger, "--score", ITC)
     assert similarity["calibration"] == []
@@ -244,6 +282,8 @@ def test_a_page_and_a_picture(ledger: Path, tmp_path: Path, capsys: pytest.Captu
     said(capsys, ledger, "--plot", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
+    assert '<p class="eyebrow">Calibration of a filter</p>' in page
+    assert "Take no threshold by this: this score can" in page
     assert "0.16 (proposed)" in page
     assert not re.search(r'(?:src|href)="(?!#)', page)
     said(capsys, ledger, "--plot", tmp_path / "picture.png")

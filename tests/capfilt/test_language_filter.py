@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from mmtk_capfilt.steps.configs import LanguageFilterConfig
+from mmtk_capfilt.steps.language import LanguageFilter
 from PIL import Image
 
 from mmtk.candidates import HUMAN, SYNTHETIC, WEB, Candidate, ImageCandidates
@@ -94,10 +95,13 @@ class TestWithTheLibrary:
 
 
 def test_without_the_library_one_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
-    with pytest.raises(StageError, match=r"language_filter needs .* pip install 'mmtk\[language\]'"):
+    for module in ("py3langid", "py3langid.langid"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(RecipeError, match=r"needs .* pip install 'mmtk\[language\]' \(language_filter, from"):
         built(languages=["en"])
+    with pytest.raises(StageError, match=r"language_filter needs .* pip install 'mmtk\[language\]'"):
+        LanguageFilter(languages=["en"], among=[], threshold=0.1)
 
 
 def test_no_language_at_all_is_refused() -> None:
-    assert [name for name, _ in LanguageFilterConfig(languages=()).check()] == ["languages"]
+    assert next(LanguageFilterConfig(languages=()).check())[0] == "languages"

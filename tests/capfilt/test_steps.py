@@ -27,6 +27,7 @@ from mmtk_capfilt.steps.texts import KeepBest, LengthFilter, Merge
 from mmtk.api import (
     DEFAULT_LIMITS,
     AtLeast,
+    CheckpointError,
     ImageCandidates,
     Quarantined,
     RecipeError,
@@ -150,6 +151,8 @@ def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
     (tmp_path / WEIGHTS).unlink()
     with pytest.raises(StageError, match=r"^step caption: .*no checkpoint"):
         run(tmp_path, step)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is missing; did you mean .*other\?$"):
+        caption(tmp_path / "other", checkpoint=tmp_path)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from mmtk_capfilt.ledger import ITM
 BINS = 10
 STEPS = 100  # thresholds that are tried, besides the lowest
 PROBABILITIES = (ITM,)
+CHANCE = 0.01  # a gain that chance alone gives more often than this shows nothing
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Calibration:
 
     Attributes:
         error: expected calibration error: the mean of ``|expected - observed|`` over all texts.
+        roc_auc: chance that a right text scores above a wrong one.
+        doubt: why the score may not tell right texts from wrong ones at all; empty where it does.
     """
 
     judged: Judged
@@ -114,6 +118,8 @@ class Calibration:
     bins: list[Bin]
     error: float | None
     proposal: Proposal
+    roc_auc: float
+    doubt: str
 
     def plain(self) -> dict[str, Any]:
         """As JSON data."""
@@ -123,6 +129,8 @@ class Calibration:
             "score": self.judged.score,
             "texts": len(self.judged.right),
             "right": right,
+            "roc_auc": self.roc_auc,
+            "doubt": self.doubt,
             "thresholds": [asdict(one) for one in self.thresholds],
             "calibration": [asdict(one) for one in self.bins],
             "expected_calibration_error": self.error,
@@ -137,7 +145,35 @@ def calibrate(judged: Judged, min_precision: float | None = None) -> Calibration
     error = None
     if bins:
         error = sum(one.texts * abs(one.expected - one.observed) for one in bins) / len(judged.right)
-    return Calibration(judged, thresholds, bins, error, propose(thresholds, min_precision))
+    area = roc_auc(judged)
+    proposal = propose(thresholds, min_precision)
+    return Calibration(judged, thresholds, bins, error, proposal, area, doubt(judged, thresholds, area))
+
+
+def roc_auc(judged: Judged) -> float:
+    """Chance that a right text scores above a wrong one; equal scores count half."""
+    wrong = np.sort(judged.scores[~judged.right])
+    right = judged.scores[judged.right]
+    below, not_above = (np.searchsorted(wrong, right, side).mean() for side in ("left", "right"))
+    return float(below + not_above) / 2 / len(wrong)
+
+
+def doubt(judged: Judged, thresholds: Sequence[ThresholdFigures], area: float) -> str:
+    """Say that no threshold gains more over keeping everything than chance gives; empty if one does.
+
+    The greatest gain of all is Smirnov's one-sided statistic for two samples. Of large ones it exceeds ``d``
+    by chance with the probability ``exp(-2 d^2 r w / (r + w))``.
+    """
+    gain = max(2 * one.balance - 1 for one in thresholds)
+    right = int(judged.right.sum())
+    wrong = len(judged.right) - right
+    if math.exp(-2 * gain**2 * right * wrong / (right + wrong)) <= CHANCE:
+        return ""
+    return (
+        f"this score can't be seen to tell right texts from wrong ones: its ROC AUC is {area:.3f}, 0.5 is "
+        f"chance, and with {right:,} right and {wrong:,} wrong texts no threshold gains more over keeping "
+        "everything than chance gives"
+    )
 
 
 def at_threshold(judged: Judged, threshold: float) -> ThresholdFigures:
@@ -175,6 +211,8 @@ def propose(thresholds: Sequence[ThresholdFigures], min_precision: float | None)
     """Choose among thresholds that rise."""
     if min_precision is None:
         best = max(thresholds, key=lambda one: (one.balance, -one.threshold))
+        if not best.wrong_dropped:
+            return Proposal(None, "no threshold gains anything over keeping everything")
         return Proposal(
             best,
             f"best balance: keeps {best.recall:.1%} of the right texts, drops {best.wrong_dropped:.1%} of "

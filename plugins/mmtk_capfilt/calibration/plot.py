@@ -26,9 +26,15 @@ def write_plot(calibration: Calibration, path: Path) -> None:
         return
     judged = calibration.judged
     title = f"Thresholds of {judged.score}"
-    facts = {"Texts": f"{len(judged.right):,}", "Of them right": f"{int(judged.right.sum()):,}"}
+    facts = {
+        "Texts": f"{len(judged.right):,}",
+        "Of them right": f"{int(judged.right.sum()):,}",
+        "ROC AUC": f"{calibration.roc_auc:.3f}",
+    }
     sections = {"calibration": CalibrationSection(calibration)}
-    page = render_page(title, _said(calibration), sections, Making(facts, []))
+    page = render_page(
+        title, _said(calibration), sections, Making(facts, []), heading="Calibration of a filter"
+    )
     path.write_text(page, encoding="utf-8")
 
 
@@ -106,7 +112,8 @@ def _said(calibration: Calibration) -> str:
     figures = calibration.proposal.figures
     proposed = "None proposed" if figures is None else f"Proposed: {figures.threshold:g}"
     texts = f"{len(calibration.judged.right):,} {calibration.judged.what}"
-    return f"{texts}. {proposed} ({calibration.proposal.reason})."
+    doubt = f" Take no threshold by this: {calibration.doubt}." if calibration.doubt else ""
+    return f"{texts}. {proposed} ({calibration.proposal.reason}).{doubt}"
 
 
 def _reliability(calibration: Calibration) -> str:

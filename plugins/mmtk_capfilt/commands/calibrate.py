@@ -192,5 +192,8 @@ def _show(calibration: Calibration) -> None:
             )
         console.print(bins)
         print(f"expected calibration error: {calibration.error:.3f}")
+    print(f"ROC AUC: {calibration.roc_auc:.3f}")
     figures = proposal.figures
     print(f"proposed threshold: {f'{figures.threshold:g}' if figures else 'none'} ({proposal.reason})")
+    if calibration.doubt:
+        print(f"take no threshold by this: {calibration.doubt}")

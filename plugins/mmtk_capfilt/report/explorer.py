@@ -19,7 +19,9 @@ from mmtk_capfilt.report.pictures import each_picture
 
 MOST_ON_PAGE = 2000
 # In this order they make one script.
-SCRIPTS = ("elements", "view", "store", "pictures", "charts", "cards", "dialog", "controls", "explorer")
+SCRIPTS = (
+    "elements", "view", "store", "pictures", "charts", "cards", "sights", "dialog", "controls", "explorer"
+)  # fmt: skip
 
 
 class ExplorerSection:

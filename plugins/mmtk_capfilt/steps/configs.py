@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from mmtk.api import (
     DEFAULT_LIMITS,
@@ -21,6 +21,9 @@ from mmtk.api import (
     Reader,
     Slot,
 )
+from mmtk_capfilt.extras import missing
+from mmtk_capfilt.scores import ITC, ITM, given_by, needed_by
+from mmtk_capfilt.steps.languages import known_languages, language_fault
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class CaptionDecoding(Decoding):
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
     """Write synthetic captions with a checkpoint's captioning head."""
+
+    gives: ClassVar[tuple[str, ...]] = ()
 
     checkpoint: Annotated[Path, Input("checkpoint")]
     """The captioner: a learner with a head that can write captions."""
@@ -57,6 +62,8 @@ class CaptionConfig:
 class MatchFilterConfig:
     """Keep the texts that a checkpoint's matching head believes in."""
 
+    gives: ClassVar[tuple[str, ...]] = (ITM, ITC)
+
     checkpoint: Annotated[Path, Input("checkpoint")]
     """The filter: a learner with a head that tells matching pairs from others."""
     threshold: Annotated[float, Range(0, 1)] = 0.5
@@ -73,6 +80,8 @@ class MatchFilterConfig:
 @dataclass(frozen=True, kw_only=True)
 class FeatureFilterConfig:
     """Keep the texts whose ITC features are close to the image's."""
+
+    gives: ClassVar[tuple[str, ...]] = (ITC,)
 
     checkpoint: Annotated[Path, Input("checkpoint")]
     """The filter: any learner."""
@@ -94,6 +103,14 @@ class ByFoldConfig:
     """One step for each fold, which differ in their checkpoints: the first for the images that
     ``{use: fold, fold: 0}`` reads, and so on."""
 
+    @property
+    def gives(self) -> tuple[str, ...] | None:
+        return given_by(self.steps[0])
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return needed_by(self.steps[0])
+
     def check(self) -> Iterator[tuple[str, str]]:
         if len(self.steps) < 2:
             yield "steps", "needs at least two steps, one for each fold"
@@ -103,15 +120,23 @@ class ByFoldConfig:
 class KeepBestConfig:
     """Keep the best of an image's texts, web or synthetic."""
 
-    score: str = "itm_probability"
+    gives: ClassVar[tuple[str, ...]] = ()
+
+    score: str = ITM
     """What texts are compared by: a score that a step before it gives."""
     count: Annotated[int, Range(1)] = 1
     """How many are kept."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.score,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LengthFilterConfig:
     """Drop texts that are too short or too long, once cleaned."""
+
+    gives: ClassVar[tuple[str, ...]] = ()
 
     min_words: Annotated[int, Range(0)] = 2
     """Least number of words."""
@@ -127,6 +152,8 @@ class LengthFilterConfig:
 class DedupConfig:
     """Leave out pictures that the dataset has already, and bar texts that it repeats."""
 
+    gives: ClassVar[tuple[str, ...]] = ()
+
     distance: Annotated[int | None, Range(0, 8)] = 3
     """Pictures are near duplicates if the 64-bit hashes of their looks differ in at most so many bits. null
     leaves out equal files alone, and then needs to decode nothing; icons and diagrams look too much alike for
@@ -140,6 +167,8 @@ class DedupConfig:
 @dataclass(frozen=True, kw_only=True)
 class DecontaminateConfig:
     """Leave out pictures of evaluation sets."""
+
+    gives: ClassVar[tuple[str, ...]] = ()
 
     against: Annotated[Mapping[str, Blueprint[Reader]], Slot("reader")]
     """Evaluation sets by name."""
@@ -166,6 +195,8 @@ WEB_LANGUAGES = (
 class LanguageFilterConfig:
     """Bar texts in other languages. Needs `pip install 'mmtk[language]'`."""
 
+    gives: ClassVar[tuple[str, ...]] = ()
+
     languages: tuple[str, ...]
     """ISO 639 codes of the languages that are kept, e.g. `[en]`."""
     threshold: Annotated[float, Range(0, 1)] = 0.02
@@ -177,11 +208,20 @@ class LanguageFilterConfig:
     def check(self) -> Iterator[tuple[str, str]]:
         if not self.languages:
             yield "languages", "needs at least one language"
+        if fault := missing("py3langid", "language"):
+            yield "", fault
+            return
+        for key, languages in (("languages", self.languages), ("among", self.among)):
+            for place, language in enumerate(languages):
+                if fault := language_fault(language, known_languages()):
+                    yield f"{key}.{place}", fault
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeConfig:
     """Add human pairs, and write some texts more often than others."""
+
+    gives: ClassVar[tuple[str, ...]] = ()
 
     human: Annotated[Mapping[str, Blueprint[Reader]], Slot("reader")] = field(default_factory=dict)
     """Human-annotated datasets by name. Their texts are kept as they are; the name ends their keys."""

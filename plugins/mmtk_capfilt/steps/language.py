@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from mmtk.api import HUMAN, Candidate, ImageCandidates, StageError
+from mmtk_capfilt.steps.languages import language_fault, load_classifier
 
 
 class LanguageFilter:
@@ -39,18 +39,12 @@ class LanguageFilter:
 def _load(languages: Sequence[str]) -> Any:
     """The classifier, choosing among these languages."""
     try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+        identifier = load_classifier()
     except ImportError as error:
         raise StageError(
             "the step language_filter needs the library py3langid: pip install 'mmtk[language]'"
         ) from error
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    for language in languages:
-        if language not in identifier.labels:
-            near = get_close_matches(language, identifier.labels, 1, 0.5)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(identifier.labels))}"
-            )
-            raise ValueError(f"unknown language {language!r}; {hint}")
+    if faults := [fault for one in languages if (fault := language_fault(one, identifier.labels))]:
+        raise ValueError(faults[0])
     identifier.set_languages(languages)
     return identifier

@@ -19,6 +19,7 @@ from mmtk.api import (
     ImageTransform,
     Learner,
     Registry,
+    checkpoint_fault,
     load_learner,
 )
 
@@ -42,6 +43,9 @@ class CheckpointStep:
         device: str,
         registry: Registry,
     ) -> None:
+        """Raises CheckpointError when there is no checkpoint in the folder."""
+        if fault := checkpoint_fault(checkpoint):
+            raise CheckpointError(fault)
         self._checkpoint = checkpoint
         self._transform = None if image_transform is None else image_transform.build()
         self._device = device

@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from mmtk_capfilt.ledger import ITC, ITM, LedgerRow
 from mmtk_capfilt.report.explorer import MOST_ON_PAGE, ExplorerSection
+from mmtk_capfilt.report.gradcam import Sight
+from mmtk_capfilt.report.pictures import data_uri
 
+from mmtk.api import render
 from mmtk.report.stage import ReportStage
 from tests.capfilt.report.browsing import WAIT, chromium, opened
 from tests.capfilt.report.samples import (
@@ -301,6 +304,56 @@ def test_two_explorers_on_a_page_are_on_their_own(browser: Browser, tmp_path: Pa
         page.locator("#explorer .x-bin").first.click()
         expect(page.locator("#explorer .x-text:not(.unmatched)")).to_have_count(1, timeout=WAIT)
         expect(two).to_have_text(["zoo"], timeout=WAIT)
+
+
+class Words:
+    """The section ``gradcam`` with pictures and no words, without a model."""
+
+    title = "Words"
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+
+    def css(self) -> str:
+        return render("mmtk_capfilt.report", "gradcam.css")
+
+    def html(self) -> str:
+        sights = [Sight(key, str(data_uri(RED)), []) for key in self.keys]
+        figures = {"judged": 1, "other_scores": 0, "scores": 0, "grid": None, "name": "gradcam-1"}
+        return render("mmtk_capfilt.report", "gradcam.html", sights=sights, **figures)
+
+    def build(self, **_: Any) -> Words:
+        return self
+
+
+def test_a_picture_leads_to_its_words_and_back(browser: Browser, tmp_path: Path) -> None:
+    odd = 'k"5 <b>?&=#%'
+    rows = [*(row for n in range(40) for row in pair(f"k{n:02d}", 0.1, 0.9)), *pair(odd, 0.1, 0.9)]
+    images: Any = ReaderPlan(ListReader(dict.fromkeys((row.key for row in rows), RED)))
+    settings = {"truth": None, "extras": None, "limit": 100, "title": "Explorer", "images": [images]}
+    plans: list[Any] = [Words("k03", odd, "unknown"), Plan(ledger=write_ledger(tmp_path, rows), **settings)]
+    ReportStage(sections=plans).run(context(tmp_path / "report"))
+    address = (tmp_path / "report" / "report.html").as_uri()
+    for key, place in (("k03", 0), (odd, 1)):
+        with opened(browser, f"{address}#{ANCHOR}?image={quote(key, safe='')}") as page:
+            dialog, sight = page.get_by_role("dialog"), page.locator(".sight").nth(place)
+            dialog.get_by_role("link", name="Where the filter sees the words").click()
+            dialog.wait_for(state="hidden")
+            expect(sight).to_be_focused(timeout=WAIT)
+            expect(sight).to_be_in_viewport(timeout=WAIT)
+            assert page.url == f"{address}#gradcam-1-{place + 1}"
+            sight.get_by_role("link", name="All its texts and scores").click()
+            dialog.wait_for()
+            assert dialog.locator("h3").inner_text() == key
+            dialog.get_by_role("button", name="Close").click()
+            dialog.wait_for(state="hidden")
+            assert page.url == f"{address}#{ANCHOR}"
+            page.go_back()
+            page.go_back()
+            dialog.wait_for()
+    with opened(browser, f"{address}#{ANCHOR}?image=k04") as page:
+        assert page.get_by_role("dialog").get_by_role("link").count() == 0
+        assert page.locator(".sight").nth(2).get_by_role("link").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -136,6 +136,16 @@ def test_a_changed_key_reruns_the_stage_and_those_that_read_it() -> None:
     assert (Path("runs/chain/.superseded") / f"second-{first[:8]}" / "text.txt").read_text() == "onetwo"
 
 
+def test_what_a_stage_would_fail_on_at_its_start_is_told_before_its_result_is_moved() -> None:
+    run()
+    before = Path("runs/chain/second/stage.json").read_bytes()
+    with pytest.raises(StageError, match=r"^stage 'second': there is no second to read$"):
+        run("stages.second.failure=unready")
+    assert Path("runs/chain/second/stage.json").read_bytes() == before
+    assert not Path("runs/chain/.superseded").exists()
+    assert run().count("already done") == 4
+
+
 def test_a_changed_seed_reruns_everything() -> None:
     run()
     assert run("seed=6").count("seed: 5 -> 6") == 4

@@ -18,7 +18,7 @@ class WriteConfig:
     """a text to write in front of it"""
     seconds: float = 0.0
     """how long to wait before the text is written, on the first try; a later one goes on from there"""
-    failure: Literal["none", "user", "bug", "promise"] = "none"
+    failure: Literal["none", "user", "bug", "promise", "unready"] = "none"
     """how to fail after a first line of work"""
 
 

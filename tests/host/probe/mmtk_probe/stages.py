@@ -22,6 +22,10 @@ class Write:
         self.seconds = seconds
         self.failure = failure
 
+    def check_ready(self, context: StageContext) -> None:
+        if self.failure == "unready":
+            raise DataError(f"there is no {context.name} to read")
+
     def run(self, context: StageContext) -> None:
         tries = context.folder / "tries"
         first = not tries.exists()

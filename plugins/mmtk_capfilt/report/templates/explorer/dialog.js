@@ -1,8 +1,9 @@
 // An image with everything the ledger has about it. Arrow keys go on to its neighbours in the view.
 
 class ImageDialog {
-  constructor(store, pictures, go) {
+  constructor(store, pictures, sights, go) {
     this.store = store;
+    this.sights = sights;
     this.pictures = pictures;
     this.go = go;
     this.title = make("h3", { tabindex: "-1" });
@@ -49,7 +50,8 @@ class ImageDialog {
     const extras = make("div", { class: "x-extras" });
     this.pictures.show(tile, image, `Picture ${store.images.key[image]}`);
     this.showExtras(extras, image);
-    this.body.replaceChildren(make("div", { class: "x-pictures" }, tile, this.facts(image)),
+    this.body.replaceChildren(make("div", { class: "x-pictures" }, tile, this.facts(image),
+        ...this.sights.linksOf(store.images.key[image])),
       make("div", { class: "x-candidates" }, ...store.textsOf[image].map((text) => this.candidate(text))), extras);
     if (!this.element.open) this.element.showModal();
     this.element.scrollTop = 0;

@@ -22,7 +22,7 @@ function startExplorer(root) {
     replace(next);
   };
   const cards = new Cards(store, pictures, address);
-  const dialog = new ImageDialog(store, pictures, (image) => replace({ ...view, image: store.images.key[image] }));
+  const dialog = new ImageDialog(store, pictures, new Sights(store, address), (image) => replace({ ...view, image: store.images.key[image] }));
   const charts = new Charts(store, address);
   const controls = new Controls(root, store, change);
   const status = root.querySelector('[data-part="status"]');
@@ -30,6 +30,11 @@ function startExplorer(root) {
   root.querySelector('[data-part="cards"]').append(cards.element);
   root.append(dialog.element);
   dialog.element.addEventListener("close", () => {
+    if (!readView(anchor, location.hash, store.scores)) {
+      view = { ...view, image: "" };
+      goToAddressed();
+      return;
+    }
     if (view.image) replace({ ...view, image: "" });
     cards.focus(dialog.image);
   });
