@@ -58,7 +58,10 @@ def process_group(device: str) -> Iterator[Ranks]:
         store, rank, size = next(dist.rendezvous("env://"))
     # A restart by torchrun finds the same store, with what the earlier try has left in it.
     prefix = f"mmtk/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    ranks = Ranks(rank, local_rank, size, dist.PrefixStore(f"{prefix}/mmtk", store))
+    in_rank_0 = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # torchrun may hold it itself
+    ranks = Ranks(
+        rank, local_rank, size, dist.PrefixStore(f"{prefix}/mmtk", store), store_in_rank_0=in_rank_0
+    )
     with ranks.one_voice():
         if cuda:
             _take_device(local_rank)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mmtk.distributed.launcher import ExitNote, exit_notes, read_notes
-from mmtk.stages.interrupt import STOP_SIGNALS, Interrupted
+from mmtk.stages.interrupt import STOP_SIGNALS, Interrupted, heeded_signals, leave_closed_terminal
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing import ProcessFailure
@@ -42,7 +43,7 @@ def launch(ranks: int, command: Sequence[str]) -> tuple[int, str]:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
-        signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+        signals_to_handle=",".join(one.name for one in (*heeded_signals(), signal.SIGQUIT)),
     )
     with exit_notes() as folder:
         try:
@@ -50,6 +51,7 @@ def launch(ranks: int, command: Sequence[str]) -> tuple[int, str]:
         except ChildFailedError as failed:
             return how_it_failed(read_notes(folder), failed.failures, ranks)
         except SignalException as stopped:
+            leave_closed_terminal()
             notes = read_notes(folder)
             for note in _failed(notes):
                 return note.code, note.unsaid

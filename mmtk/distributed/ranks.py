@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from mmtk.distributed.failure_news import FAILED, FailureNews
 from mmtk.errors import LostContactError, MmtkError, exit_code
 
 _POLL_SECONDS = 0.05
@@ -34,11 +35,21 @@ class Ranks:
         size: how many there are.
     """
 
-    def __init__(self, rank: int = 0, local_rank: int = 0, size: int = 1, store: Any = None) -> None:
+    def __init__(
+        self,
+        rank: int = 0,
+        local_rank: int = 0,
+        size: int = 1,
+        store: Any = None,
+        *,
+        store_in_rank_0: bool = False,
+    ) -> None:
+        """Take this process's place; ``store_in_rank_0`` says that the store goes when rank 0 does."""
         self.rank = rank
         self.local_rank = local_rank
         self.size = size
         self._store = store
+        self._news = FailureNews(store) if store_in_rank_0 else None
 
     @property
     def leads(self) -> bool:
@@ -87,8 +98,9 @@ class Ranks:
             SilentExitError: in place of any error, where another rank has failed before.
             LostContactError: in place of what torch says when another rank has gone.
         """
+        following = self._news.followed() if self._news and not self.leads else contextlib.nullcontext()
         try:
-            with self._rank_0_first():
+            with following, self._rank_0_first():
                 yield
         except BaseException as error:
             if not self._fails_first():
@@ -109,15 +121,17 @@ class Ranks:
             yield
         except MmtkError as error:
             with contextlib.suppress(Exception):  # the store has gone with rank 0
-                while error.on_all_ranks and not self.leads and not self._store.check(["failed"]):
+                while error.on_all_ranks and not self.leads and not self._store.check([FAILED]):
                     time.sleep(_POLL_SECONDS)
             raise
 
     def _fails_first(self) -> bool:
         try:
-            winner = self._store.compare_set("failed", "", str(self.rank))
-        except Exception:  # the store has gone with rank 0, which held it
-            return self.rank == 1
+            winner = self._store.compare_set(FAILED, "", str(self.rank))
+        except Exception:  # the store has gone with rank 0, which held it: killed, if there was no news
+            return self.rank == 1 and not (self._news and self._news.heard)
+        if self._news and self.leads:
+            self._news.let_others_hear(self.size - 1)
         return bool(winner.decode() == str(self.rank))
 
 

@@ -22,12 +22,14 @@ class Single:
 
     def __call__(self, workload: Workload) -> Spread:
         """Raises StageError when there are several ranks."""
-        if world_size() > 1:
-            raise StageError(
-                f"strategy 'single' trains on one rank, and this run has {world_size()}; use ddp, fsdp2 or "
-                "another"
-            )
+        if reason := self.refusal(workload.device.type, world_size()):
+            raise StageError(reason)
         return plain(workload)
+
+    def refusal(self, _device: str, ranks: int) -> str | None:
+        if ranks == 1:
+            return None
+        return f"strategy 'single' trains on one rank, and this run has {ranks}; use ddp, fsdp2 or another"
 
 
 def plain(workload: Workload) -> Spread:
@@ -85,8 +87,8 @@ class Fsdp2:
 
     def __call__(self, workload: Workload) -> Spread:
         """Raises StageError when shards shall be kept by the CPU and it is what computes."""
-        if self._offload and workload.device.type == "cpu":
-            raise StageError("strategy 'fsdp2': cpu_offload moves shards off a GPU, and this run has none")
+        if reason := self.refusal(workload.device.type, world_size()):
+            raise StageError(reason)
         if world_size() == 1:
             return plain(workload)
         mesh = init_device_mesh(workload.device.type, (world_size(),))
@@ -98,6 +100,11 @@ class Fsdp2:
             self._shard(twin, twin_layers, mesh, reshard=True)
         workload.to_device()  # what is not sharded: buffers, scalars, queues
         return FsdpSpread(workload, scalars)
+
+    def refusal(self, device: str, _ranks: int) -> str | None:
+        if self._offload and device == "cpu":
+            return "strategy 'fsdp2': cpu_offload moves shards off a GPU, and this run has none"
+        return None
 
     def _shard(
         self, root: nn.Module, layers: Sequence[nn.Module], mesh: DeviceMesh, reshard: bool

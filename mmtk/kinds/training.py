@@ -31,6 +31,8 @@ class Strategy(Protocol):
     """How training is spread over the ranks of a run.
 
     One that can't do without CUDA says so by an attribute ``needs_cuda`` of its class, for ``mmtk doctor``.
+    One with a method ``refusal(device, ranks)`` is asked before a run's first stage: of the device's type,
+    ``cpu`` or ``cuda``, and the number of ranks it says why it can't run there, or None.
     """
 
     def __call__(self, workload: Workload) -> Spread:

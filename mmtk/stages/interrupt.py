@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 SAVED = 75  # sysexits.h's EX_TEMPFAIL: nothing is wrong, try again later
-# Slurm can send SIGUSR1 some time before it ends a job (--signal).
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Slurm can send SIGUSR1 some time before it ends a job (--signal); a terminal that is closed sends SIGHUP.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -26,6 +26,21 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(signal.Signals(signal_number).name)
         self.exit_code = SAVED if saved else 128 + signal_number
         self.saved = saved
+
+
+def heeded_signals() -> tuple[signal.Signals, ...]:
+    """Those of STOP_SIGNALS that end this process: not SIGHUP where ``nohup`` has told it to go on."""
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in STOP_SIGNALS if number != signal.SIGHUP or not nohup)
+
+
+def leave_closed_terminal() -> None:
+    """Write nowhere from now on what would go to a terminal that is closed, where writing is an error."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 class StopRequest:
@@ -81,9 +96,11 @@ def _handling(handler: object) -> Iterator[None]:
             os.getpid() != main_process
         ):  # a forked data worker inherits the handler, and a Ctrl-C reaches it too
             os._exit(128 + number)
+        if number == signal.SIGHUP:
+            leave_closed_terminal()
         handler(number, frame)  # type: ignore[operator]
 
-    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, handle) for number in heeded_signals()}
     try:
         yield
     finally:

@@ -24,6 +24,7 @@ from mmtk.recipe.build import blueprint
 from mmtk.recipe.run_folder import ENVIRONMENT, RESOLVED, resolved_text
 from mmtk.stages.context import StageContext
 from mmtk.stages.environment import describe_environment, resolve_device, seed_everything
+from mmtk.stages.foresight import inputs_of, refusals
 from mmtk.stages.graph import recipe_order
 from mmtk.stages.interrupt import interruptible
 from mmtk.stages.lock import run_lock
@@ -61,6 +62,7 @@ def _lead(run: Run) -> None:
         if dead:
             run.say(f"an earlier run was killed ({dead})")
         run.describe()
+        run.refuse_early()
         with run.told():
             for number, name in enumerate(run.order, 1):
                 run.heading(f"[{number}/{len(run.order)}] {name} ({run.checked.stages[name].node.use})")
@@ -90,12 +92,7 @@ def _in_stage(name: str, error: MmtkError) -> StageError:
 
 def _build(checked: CheckedRecipe, stage: CheckedStage, registry: Registry) -> Stage:
     """Build a stage with its inputs' paths."""
-    folder = checked.run_dir.absolute()
-    inputs = {
-        f"{source}.{output}": folder / source / checked.stages[source].outputs[output].path
-        for source, output in stage.inputs
-    }
-    built: Stage = blueprint(stage.node, registry, inputs).build()
+    built: Stage = blueprint(stage.node, registry, inputs_of(checked, stage)).build()
     return built
 
 
@@ -158,6 +155,15 @@ class Run:
     def describe(self) -> None:
         """Write down what this run is: its recipe with every default filled in."""
         write_text(self.folder / RESOLVED, resolved_text(self.checked))
+
+    def refuse_early(self) -> None:
+        """Raise StageError where a strategy can't do what a stage will ask of it, before others have run."""
+        refused = refusals(self.checked, self.registry, self.ranks.size)
+        for name in self.order if refused else ():
+            stage = self.checked.stages[name]
+            decision = decide(self.folder / name, self.wanted.of(stage, now()), stage.outputs)
+            if name in refused and decision.action is not Action.SKIP:
+                raise StageError(f"stage '{name}': {refused[name]}")
 
     def stage(self, stage: CheckedStage) -> None:
         """Run one stage if it must run, and put its reports where the user looks for them."""

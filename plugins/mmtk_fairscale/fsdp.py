@@ -42,11 +42,8 @@ class FairscaleFsdp:
         """Raises StageError on the CPU."""
         if world_size() == 1:
             return plain(workload)
-        if workload.device.type != "cuda":
-            raise StageError(
-                "strategy 'fairscale_fsdp' needs CUDA: fairscale's FullyShardedDataParallel streams between "
-                "a GPU's queues; on CPUs use fsdp2 or fairscale_oss"
-            )
+        if reason := self.refusal(workload.device.type, world_size()):
+            raise StageError(reason)
         twin_layers = workload.twin_layers()
         workload.to_device()
         objective = self._wrap(workload.objective, workload.layers)
@@ -54,6 +51,14 @@ class FairscaleFsdp:
             twin: nn.Module = workload.momentum.twin  # type: ignore[assignment]
             workload.momentum.twin = self._wrap(twin, twin_layers)
         return FairscaleFsdpSpread(workload, objective, workload.build_optimizer())
+
+    def refusal(self, device: str, ranks: int) -> str | None:
+        if ranks == 1 or device == "cuda":
+            return None
+        return (
+            "strategy 'fairscale_fsdp' needs CUDA: fairscale's FullyShardedDataParallel streams between "
+            "a GPU's queues; on CPUs use fsdp2 or fairscale_oss"
+        )
 
     def _wrap(self, root: nn.Module, layers: Iterable[nn.Module]) -> FullyShardedDataParallel:
         whole = {layer for layer in layers if not getattr(layer, "forward_methods", ())}

@@ -28,17 +28,22 @@ class FairscaleSdp:
         """Raises StageError on the CPU."""
         if world_size() == 1:
             return plain(workload)
-        if workload.device.type != "cuda":
-            raise StageError(
-                "strategy 'fairscale_sdp' needs CUDA: with gloo on CPUs, fairscale's ShardedDataParallel was "
-                "seen to crash and to give other losses; use fairscale_oss or fsdp2"
-            )
+        if reason := self.refusal(workload.device.type, world_size()):
+            raise StageError(reason)
         workload.to_device()
         optimizer = sharded_optimizer(workload)
         objective = ShardedDataParallel(
             workload.objective, optimizer, broadcast_buffers=False, reduce_buffer_size=self._buffer
         )
         return SdpSpread(workload, objective, optimizer)
+
+    def refusal(self, device: str, ranks: int) -> str | None:
+        if ranks == 1 or device == "cuda":
+            return None
+        return (
+            "strategy 'fairscale_sdp' needs CUDA: with gloo on CPUs, fairscale's ShardedDataParallel was "
+            "seen to crash and to give other losses; use fairscale_oss or fsdp2"
+        )
 
 
 class SdpSpread(OssSpread):

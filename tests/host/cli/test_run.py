@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,13 +29,14 @@ def recipe(probe: Path) -> None:
     (probe / "slow.yaml").write_text(RECIPE)
 
 
-def start(*overrides: str, command: str = "run") -> subprocess.Popen[str]:
+def start(*overrides: str, command: str = "run", **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "mmtk", command, "slow.yaml", *overrides],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,
     )
 
 
@@ -80,7 +82,9 @@ def test_a_killed_run_goes_on_where_it_was() -> None:
     assert (FOLDER / "report.html").read_text() == "<p>quickslow</p>"
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interrupted_run_says_how_to_go_on(number: int, expected: int) -> None:
     process = start("stages.slow.seconds=100")
     wait_for(FOLDER / "slow" / "tries")
@@ -90,6 +94,17 @@ def test_an_interrupted_run_says_how_to_go_on(number: int, expected: int) -> Non
     assert errors == "mmtk: interrupted; the same command goes on from here\n"
     assert "interrupted after" in output
     assert (status("quick"), status("slow")) == ("done", "interrupted")
+
+
+def test_under_nohup_a_hang_up_is_ignored() -> None:
+    def as_nohup() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = start("stages.slow.seconds=1", preexec_fn=as_nohup)
+    wait_for(FOLDER / "slow" / "tries")
+    process.send_signal(signal.SIGHUP)
+    code, _output, errors = finish(process)
+    assert (code, errors) == (0, "")
 
 
 def test_a_users_mistake_is_one_line_and_a_bug_keeps_its_traceback() -> None:

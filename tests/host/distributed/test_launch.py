@@ -142,6 +142,7 @@ def test_a_mistake_that_one_rank_finds_is_its_message() -> None:
         pytest.param(signal.SIGINT, False, 130, marks=pytest.mark.slow),
         (signal.SIGTERM, False, 143),
         (signal.SIGINT, True, 130),
+        (signal.SIGHUP, False, 129),
     ],
 )
 def test_an_interruption_is_one_line(number: int, to_group: bool, expected: int) -> None:

@@ -21,7 +21,7 @@ from mmtk.engine.train import TrainStage
 from mmtk.errors import StageError
 from mmtk.registry import Registry
 from mmtk.stages.context import StageContext
-from tests.host.engine.test_train import Killed, kill_at, metrics, same, weights, without_times
+from tests.host.engine.stage_runs import Killed, kill_at, metrics, same, weights, without_times
 from tests.host.engine.tiny import TinyModel, part, train_fields
 
 SECTIONS = {

@@ -11,7 +11,9 @@ import pytest
 from mmtk.stages.interrupt import Interrupted, interruptible
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_becomes_an_exception_with_the_shells_code(number: int, code: int) -> None:
     before = signal.getsignal(number)
     with pytest.raises(Interrupted) as caught, interruptible():

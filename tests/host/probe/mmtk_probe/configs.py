@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from mmtk.api import Input, Output
+from mmtk.api import Blueprint, Input, Output, Slot, Strategy, node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,10 @@ class DrawConfig:
 class TogetherConfig:
     OUTPUTS: ClassVar[Mapping[str, Output]] = {"text": Output("text", "text.txt")}
 
+    SAME_RESULT: ClassVar[tuple[str, ...]] = ("strategy",)
+
+    strategy: Annotated[Blueprint[Strategy], Slot("strategy")] = node("ddp")
+    """how training would be spread"""
     failure: Literal["none", "user", "bug"] = "none"
     """how to fail when all ranks have met"""
     on_rank: int = 1

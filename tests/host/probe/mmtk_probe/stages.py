@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmtk.api import DataError, StageContext
+from mmtk.api import Blueprint, DataError, StageContext, Strategy
 from mmtk.distributed.collectives import gather_objects, rank
 
 
@@ -71,7 +71,8 @@ class Together:
 
     every_rank = True
 
-    def __init__(self, failure: str, on_rank: int) -> None:
+    def __init__(self, strategy: Blueprint[Strategy], failure: str, on_rank: int) -> None:
+        self.strategy = strategy
         self.failure = failure
         self.on_rank = on_rank
 
