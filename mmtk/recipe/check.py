@@ -15,7 +15,7 @@ from mmtk.recipe.marks import Marked, mark
 from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.problems import TOO_DEEP, Problem, UnreadableError, recipe_error
 from mmtk.recipe.references import Reference, leaves
-from mmtk.recipe.schema import Key, component_schema, dataclass_keys
+from mmtk.recipe.schema import Key, Schema, component_schema, dataclass_keys
 from mmtk.recipe.site import Invalid, Site
 from mmtk.recipe.variables import VARIABLE
 from mmtk.registry import Registry, nearest
@@ -121,12 +121,21 @@ class _RecipeCheck:
         known = dataclass_keys(Settings)
         spellings = [*known, "extends", "profiles", "definitions", "stages"]
         for key in [key for key in own if key not in known]:
-            near = nearest(key, spellings)
+            near = self.key_of_a_stage(key) or nearest(key, spellings)
             hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(spellings)}"
             Site(key, self.problems).fault(own.pop(key).named_at, f"unknown key of a recipe; {hint}")
         own = {**self.defaults(known), **own}
         settings = self.checker.record(replace(root, value=own), Settings, Site("", self.problems))
         return None if isinstance(settings, Invalid) else settings
+
+    def key_of_a_stage(self, key: str) -> str | None:
+        """Return where a key belongs that stands beside the stages and is one of a stage's."""
+        stages = self.document.root.value.get("stages")
+        for name, stage in stages.value.items() if stages and isinstance(stages.value, dict) else ():
+            schema = self.schema_of(stage)
+            if schema and key in schema.keys:
+                return f"stages.{name}.{key}"
+        return None
 
     def defaults(self, known: Mapping[str, Key]) -> dict[str, Marked]:
         """Keys that plugins give every recipe; of several plugins the last one's hold."""
@@ -182,11 +191,15 @@ class _RecipeCheck:
 
     def declared(self, marked: Marked) -> Mapping[str, Output] | None:
         """A stage's outputs; None when its component isn't known, which the check of the stage reports."""
-        use = marked.value.get("use") if isinstance(marked.value, dict) else None
+        schema = self.schema_of(marked)
+        return None if schema is None else schema.outputs
+
+    def schema_of(self, stage: Marked) -> Schema | None:
+        use = stage.value.get("use") if isinstance(stage.value, dict) else None
         if use is None or not isinstance(use.value, str):
             return None
         try:
-            return component_schema(self.registry.get("stage", use.value)).outputs
+            return component_schema(self.registry.get("stage", use.value))
         except MmtkError:
             return None
 

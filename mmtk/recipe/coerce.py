@@ -7,7 +7,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -21,6 +21,7 @@ from mmtk.recipe.site import INVALID, Invalid, Site
 from mmtk.recipe.wording import alternatives, choices, expected, is_mapping, is_sequence, show
 from mmtk.registry import a_kind, nearest
 
+DIGITS = re.compile(r"[0-9]+")
 INTEGER = re.compile(r"[-+]?[0-9]+")
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
@@ -238,11 +239,23 @@ def _hint(value: Any, base: Any) -> str:
     return "; write it without the quotes" if number.fullmatch(value) else ""
 
 
+def nearest_choice(word: str, annotation: Any) -> str | None:
+    """Return the one of a field's choices that a word may have been meant as; None where it has none."""
+    base, _ = _unwrap(annotation, Markers())
+    return _near(word, get_args(base)) if get_origin(base) is Literal else None
+
+
+def _near(word: str, choices: Iterable[Any]) -> str | None:
+    # A number is seldom misspelt: 'float32' isn't meant as 'float16'.
+    number = DIGITS.findall(word)
+    words = [one for one in choices if isinstance(one, str) and (not number or DIGITS.findall(one) == number)]
+    return nearest(word, words)
+
+
 def _choice(marked: Marked, values: Mapping[Any, Any], site: Site) -> Any:
     for value, meaning in values.items():
         if value == marked.value and type(value) is type(marked.value):
             return meaning
-    words = [value for value in values if isinstance(value, str)]
-    near = nearest(marked.value, words) if isinstance(marked.value, str) else None
+    near = _near(marked.value, values) if isinstance(marked.value, str) else None
     hint = f"; did you mean '{near}'?" if near else ""
     return site.fault(marked.place, f"expected {choices(values)}, not {show(marked.value)}{hint}")

@@ -11,7 +11,7 @@ from typing import Any
 from mmtk.config import Input, NodeDefault
 from mmtk.engine.checkpoint_files import checkpoint_fault
 from mmtk.errors import MmtkError
-from mmtk.recipe.coerce import Markers, coerce, slot_kind
+from mmtk.recipe.coerce import Markers, coerce, nearest_choice, slot_kind
 from mmtk.recipe.marks import BROKEN, Marked, Place, at, mark
 from mmtk.recipe.paths import what_is_missing
 from mmtk.recipe.references import Reference
@@ -106,15 +106,21 @@ class NodeChecker:
         return INVALID if instance is None else instance
 
     def _example(self, marked: Marked, known: Mapping[str, Key], site: Site) -> str:
-        """Show a value given in place of a mapping under the one key that would take it, if just one does."""
+        """Show a value given in place of a mapping under the one key that takes it, or one much like it."""
         if isinstance(marked.value, list):
             return ""
-        takers = [
-            name
+        takers = {
+            name: marked.value
             for name, key in known.items()
             if coerce(marked, key.annotation, site.trial(), self) is not INVALID
-        ]
-        return f" such as {{{takers[0]}: {show(marked.value)}}}" if len(takers) == 1 else ""
+        }
+        if not takers and isinstance(marked.value, str):
+            meant = {name: nearest_choice(marked.value, key.annotation) for name, key in known.items()}
+            takers = {name: word for name, word in meant.items() if word is not None}
+        if len(takers) != 1:
+            return ""
+        ((name, value),) = takers.items()
+        return f" such as {{{name}: {show(value)}}}"
 
     def keys(self, marked: Marked, known: Mapping[str, Key], site: Site) -> dict[str, Any] | None:
         """Check every key of a mapping; None when something is wrong with one."""

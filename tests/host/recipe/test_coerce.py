@@ -125,6 +125,9 @@ def test_what_fits(value: Any, annotation: Any, expected: Any) -> None:
         ([8, 8], Sizes, "expected a mapping, not a list"),
         ("sum", LossConfig, "expected a mapping such as {reduce: 'sum'}, not 'sum'"),
         ("sum", LossConfig | None, "expected a mapping such as {reduce: 'sum'}, not 'sum'"),
+        ("summ", LossConfig, "expected a mapping such as {reduce: 'sum'}, not 'summ'"),
+        ("int9", Literal["int8"], "expected 'int8', not 'int9'"),  # a number is no misspelling of another
+        ("i8", Literal["int8", "int4"], "expected one of 'int8', 'int4', not 'i8'; did you mean 'int8'?"),
         (0.5, LossConfig, "expected a mapping such as {smoothing: 0.5}, not 0.5"),
         (7, LossConfig, "expected a mapping, not 7"),
         (0.5, int | str, "expected a whole number or text, not 0.5"),
