@@ -30,6 +30,7 @@ from mmtk.config import (
     NodeDefault,
     Range,
     Slot,
+    Target,
     node,
     nodes,
 )
@@ -213,7 +214,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "VERSION",
     # what a plugin offers, and what its configs are made of
     "Command", "CommandModule", "Component", "Input", "NodeDefault", "Output", "Range", "Slot",
-    "hookimpl", "node", "nodes",
+    "Target", "hookimpl", "node", "nodes",
     # what its hooks are told
     "CheckpointSaved", "EpochEnded", "MetricsLogged", "RunEnded", "RunStarted", "StageEnded",
     "StageStarted", "StepEnded",

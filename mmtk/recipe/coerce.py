@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
 
-from mmtk.config import Address, Input, Range, Slot
+from mmtk.config import Address, Input, Range, Slot, Target
 from mmtk.kinds import Blueprint
 from mmtk.recipe.marks import BROKEN, Marked, plain
 from mmtk.recipe.schema import REQUIRED
@@ -33,6 +33,7 @@ class Markers:
     slot: Slot | None = None
     input: Input | None = None
     range: Range | None = None
+    target: Target | None = None
     default: Any = REQUIRED
 
     def item(self, key: Any) -> Markers:
@@ -49,6 +50,8 @@ class Parts(Protocol):
     def record(self, marked: Marked, config: type, site: Site, default: Any) -> Any: ...
 
     def path(self, marked: Marked, input_: Input | None, site: Site) -> Any: ...
+
+    def target(self, marked: Marked, site: Site) -> Any: ...
 
 
 def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: Markers = Markers()) -> Any:
@@ -74,6 +77,8 @@ def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: M
         return parts.component(marked, markers.slot.kind, site, markers.default)
     if (get_origin(base) or base) is Blueprint:
         return site.fault(marked.place, "this field's type says Blueprint, but no Slot says of which kind")
+    if base is Path and markers.target is not None:
+        return parts.target(marked, site)
     if base is Path:
         return parts.path(marked, markers.input, site)
     if base is Address:
@@ -93,6 +98,8 @@ def _unwrap(annotation: Any, markers: Markers) -> tuple[Any, Markers]:
                 markers = replace(markers, input=note)
             elif isinstance(note, Range):
                 markers = replace(markers, range=note)
+            elif isinstance(note, Target):
+                markers = replace(markers, target=note)
     return annotation, markers
 
 

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from mmtk.config import Input, NodeDefault, Range, Slot
+from mmtk.config import Input, NodeDefault, Range, Slot, Target
 from mmtk.recipe.schema import REQUIRED
 from mmtk.recipe.wording import is_mapping, is_sequence
 
@@ -56,6 +56,8 @@ class KeyWords:
                 return self.component(note.kind)
             if isinstance(note, Input):
                 return f"artifact {note.artifact}"
+            if isinstance(note, Target):
+                return "path that is written"
         if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
             return self.record(annotation)
         bounds = [

@@ -13,7 +13,7 @@ from mmtk.engine.checkpoint_files import checkpoint_fault
 from mmtk.errors import MmtkError
 from mmtk.recipe.coerce import Markers, coerce, nearest_choice, slot_kind
 from mmtk.recipe.marks import BROKEN, Marked, Place, at, mark
-from mmtk.recipe.paths import what_is_missing
+from mmtk.recipe.paths import WrittenPath, what_bars, what_is_missing
 from mmtk.recipe.references import Reference
 from mmtk.recipe.schema import REQUIRED, Key, Schema, component_schema, dataclass_keys
 from mmtk.recipe.site import INVALID, Invalid, Site
@@ -174,8 +174,8 @@ class NodeChecker:
         return self.default(key.default, key.annotation, site.below(name), marked.named_at)
 
     def default(self, value: Any, annotation: Any, site: Site, place: Place) -> Any:
-        """Turn the component nodes of a default into checked ones; everything else is taken as it is."""
-        if not _holds_nodes(value):
+        """Turn component nodes and paths in a default into checked ones; take the rest as it is."""
+        if not _holds_parts(value):
             return value
         if dataclasses.is_dataclass(value) and not isinstance(value, NodeDefault | type):
             marked = Marked({}, place, place)
@@ -222,6 +222,15 @@ class NodeChecker:
             return site.fault(marked.place, fault)
         return path
 
+    def target(self, marked: Marked, site: Site) -> Any:
+        """Check a path that will be written."""
+        path = self.path(marked, None, site)
+        if isinstance(path, Invalid):
+            return path
+        if self.files and (fault := what_bars(path)):
+            return site.fault(marked.place, fault)
+        return WrittenPath(path)
+
     def reference(self, source: Marked, input_: Input | None, site: Site) -> Any:
         if input_ is None:
             return site.fault(source.named_at, "this key takes a path and no stage's output")
@@ -233,13 +242,13 @@ class NodeChecker:
         return found if isinstance(found, Reference) else site.fault(source.place, found)
 
 
-def _holds_nodes(value: Any) -> bool:
-    if isinstance(value, NodeDefault):
+def _holds_parts(value: Any) -> bool:
+    if isinstance(value, NodeDefault | Path):
         return True
     if isinstance(value, Mapping):
-        return any(_holds_nodes(item) for item in value.values())
+        return any(_holds_parts(item) for item in value.values())
     if isinstance(value, list | tuple):
-        return any(_holds_nodes(item) for item in value)
+        return any(_holds_parts(item) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return any(_holds_nodes(getattr(value, field.name)) for field in dataclasses.fields(value))
+        return any(_holds_parts(getattr(value, field.name)) for field in dataclasses.fields(value))
     return False

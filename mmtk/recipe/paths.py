@@ -1,4 +1,4 @@
-"""What lies at a path that a recipe names: a file, a folder, or what fits a pattern."""
+"""What lies at a path that a recipe names, a file, a folder or what fits a pattern; and paths to write to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,37 @@ import glob
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmtk.printable import brief
 from mmtk.registry import nearest
 
 BRACES = re.compile(r"\{[^{}]*\}")
+
+
+if TYPE_CHECKING:
+    _Path = Path
+else:
+    _Path = type(Path())
+
+
+class WrittenPath(_Path):
+    """A path of a field marked by ``Target``: its component writes there, so what lies there is no input."""
+
+
+def is_input(value: object) -> bool:
+    """Whether a value in a checked node is a path that its component reads."""
+    return isinstance(value, Path) and not isinstance(value, WrittenPath)
+
+
+def what_bars(path: Path) -> str | None:
+    """Say that a file stands where a folder would have to, for ``path`` to be written; None without one."""
+    for folder in path.expanduser().absolute().parents:
+        if os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+            return None
+        if os.path.exists(folder):  # noqa: PTH110 - likewise
+            return f"nothing can be written at {brief(path)}: {brief(folder)} is a file and no folder"
+    return None
 
 
 def matches(path: Path) -> list[Path]:
