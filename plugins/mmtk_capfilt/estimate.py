@@ -35,7 +35,8 @@ def _images_line(config: CapfiltConfig, context: EstimateContext) -> str:
     if missing := context.missing(config.data):
         return f"images: not known without {missing}"
     try:
-        work = CapfiltWork(config, context.folder, context.seed, "cpu", context.registry).open()
+        folder = context.folder
+        work = CapfiltWork(config, folder.name, folder, context.seed, "cpu", context.registry).open()
     except (MmtkError, OSError) as error:
         return f"images: not known: {error}"
     return f"images: {_counts(work)} in {counted(len(work.parts), 'part')} of up to {config.part_size:,}"
