@@ -35,6 +35,9 @@ def _images_line(config: CapfiltConfig, context: EstimateContext) -> str:
     if missing := context.missing(config.data):
         return f"images: not known without {missing}"
     try:
+        if missing := context.missing(config.steps):  # steps can't be built without their checkpoints
+            own = len(config.data.reader.build())
+            return f"images: {own:,}; what steps add is not known without {missing}"
         folder = context.folder
         work = CapfiltWork(config, folder.name, folder, context.seed, "cpu", context.registry).open()
     except (MmtkError, OSError) as error:
