@@ -47,7 +47,7 @@ class CheckedStage:
 
 @dataclass(frozen=True)
 class CheckedRecipe:
-    """A recipe that can run."""
+    """A recipe that can run. A ``~`` of its folder has been replaced, as everything makes files there."""
 
     name: str
     description: str
@@ -110,7 +110,7 @@ class _RecipeCheck:
         if self.problems or settings is None:
             raise recipe_error(str(self.document.path), self.problems)
         name = settings.name or self.document.path.stem
-        run_dir = settings.run_dir or Path("runs") / name
+        run_dir = (settings.run_dir or Path("runs") / name).expanduser()
         return CheckedRecipe(name, settings.description, settings.seed, settings.device, run_dir, stages)
 
     def settings(self) -> Settings | None:

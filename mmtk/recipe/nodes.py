@@ -13,7 +13,7 @@ from mmtk.engine.checkpoint_files import checkpoint_fault
 from mmtk.errors import MmtkError
 from mmtk.recipe.coerce import Markers, coerce, slot_kind
 from mmtk.recipe.marks import BROKEN, Marked, Place, at, mark
-from mmtk.recipe.paths import what_is_missing
+from mmtk.recipe.paths import path_fault, what_is_missing
 from mmtk.recipe.references import Reference
 from mmtk.recipe.schema import REQUIRED, Key, Schema, component_schema, dataclass_keys
 from mmtk.recipe.site import INVALID, Invalid, Site
@@ -33,7 +33,7 @@ class NodeChecker:
         Args:
             registry: the components there are.
             find_output: turns ``STAGE.OUTPUT`` into a reference of the wanted type, or says why it can't.
-            files: whether inputs given as paths must exist.
+            files: whether inputs given as paths must exist, and other paths be possible on this machine.
         """
         self.registry = registry
         self.find_output = find_output
@@ -198,6 +198,8 @@ class NodeChecker:
     def path(self, marked: Marked, input_: Input | None, site: Site) -> Any:
         """Check a path, or ``{from: STAGE.OUTPUT}`` where the field is an input."""
         value = marked.value
+        if self.files and isinstance(value, Path | str) and (fault := path_fault(value)):
+            return site.fault(marked.place, fault)
         if isinstance(value, Path):
             return value
         if isinstance(value, Mapping) and set(value) == {"from"}:
