@@ -11,7 +11,7 @@ from typing import Annotated
 from mmtk.config import Input, Range
 from mmtk.errors import MmtkError, RecipeError
 from mmtk.recipe.load import RecipeDocument
-from mmtk.recipe.marks import Marked, mark
+from mmtk.recipe.marks import BROKEN, Marked, mark
 from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.problems import TOO_DEEP, Problem, UnreadableError, recipe_error
 from mmtk.recipe.references import Reference, leaves
@@ -116,7 +116,7 @@ class _RecipeCheck:
     def settings(self) -> Settings | None:
         root = self.document.root
         definitions = root.value.get("definitions")
-        if definitions and not isinstance(definitions.value, dict | None):
+        if definitions and definitions.value is not BROKEN and not isinstance(definitions.value, dict | None):
             Site("definitions", self.problems).fault(definitions.place, "expected a mapping")
         own = {key: value for key, value in root.value.items() if key not in ("definitions", "stages")}
         known = dataclass_keys(Settings)
@@ -160,6 +160,8 @@ class _RecipeCheck:
         stages = root.value.get("stages")
         if stages is None:
             site.fault(root.place, "a recipe needs 'stages', and this one has none")
+            return {}
+        if stages.value is BROKEN:
             return {}
         if not isinstance(stages.value, dict) or not stages.value:
             site.fault(stages.place, "expected a mapping of stages, each {use: NAME, …}")

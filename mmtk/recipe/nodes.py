@@ -43,6 +43,8 @@ class NodeChecker:
         """Check a mapping with ``use:``; without it, it changes keys of the field's default component."""
         if isinstance(marked.value, NodeDefault):
             marked = mark(marked.value, marked.place)
+        if marked.value is BROKEN:
+            return INVALID
         if not isinstance(marked.value, Mapping):
             hint = f"; write {{use: {marked.value}}}" if isinstance(marked.value, str) else ""
             return site.fault(
