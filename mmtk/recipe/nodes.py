@@ -164,7 +164,7 @@ class NodeChecker:
     def key(self, marked: Marked, name: str, key: Key, site: Site) -> Any:
         given = marked.value.get(name)
         if given is not None:
-            return coerce(given, key.annotation, site.below(name), self, Markers(default=key.default))
+            return coerce(given, key.annotation, site.below(name), self, Markers.of_default(key.default))
         if key.default is REQUIRED:
             return site.below(name).fault(marked.named_at, "this key is required and missing")
         return self.default(key.default, key.annotation, site.below(name), marked.named_at)
