@@ -50,10 +50,12 @@ class NodeChecker:
             return site.fault(
                 marked.place, f"expected {a_kind(kind)} ({{use: NAME}}), not {show(marked.value)}{hint}"
             )
+        named_by = site
         if "use" not in marked.value and isinstance(default, NodeDefault):
             filled = mark(default, marked.named_at).value
             marked = replace(marked, value={**filled, **marked.value})
-        registration = self.find(marked, kind, site)
+            named_by = site.filled()
+        registration = self.find(marked, kind, named_by)
         if registration is None:
             return INVALID
         owner = f"{registration.component.name}, from {registration.origin}"
@@ -62,11 +64,18 @@ class NodeChecker:
         except MmtkError as error:
             return site.fault(marked.value["use"].place, str(error))
         given = replace(marked, value={key: item for key, item in marked.value.items() if key != "use"})
-        keys = self.keys(given, schema.keys, site.of(owner))
-        if keys is None or (config := self.contract(marked, schema, keys, site.of(owner))) is None:
+        inner = site.of(owner, registration.plugin)
+        keys = self.keys(given, schema.keys, inner)
+        if keys is None or (config := self.contract(marked, schema, keys, inner)) is None:
             return INVALID
         said_by = registration.factory() if schema.config is None else config
-        return ComponentNode(kind, marked.value["use"].value, keys, str(marked.named_at), said_by)
+        use = self.name_of(registration, marked.value["use"].value)
+        return ComponentNode(kind, use, keys, str(marked.named_at), said_by)
+
+    def name_of(self, registration: Registration, written: str) -> str:
+        """Return the name as it was written, unless a recipe would mean another component by it."""
+        is_alone = written == registration.component.name
+        return self.registry.spelling(registration) if is_alone else written
 
     def find(self, marked: Marked, kind: str, site: Site) -> Registration | None:
         use = marked.value.get("use")
@@ -80,6 +89,8 @@ class NodeChecker:
             site.below("use").fault(use.place, f"expected a component's name, not {show(use.value)}")
             return None
         try:
+            if site.default_of:
+                return self.registry.of_default(kind, use.value, site.default_of)
             return self.registry.get(kind, use.value)
         except MmtkError as error:
             site.below("use").of("").fault(use.place, str(error))
@@ -173,6 +184,7 @@ class NodeChecker:
         """Turn the component nodes of a default into checked ones; everything else is taken as it is."""
         if not _holds_nodes(value):
             return value
+        site = site.filled()
         if dataclasses.is_dataclass(value) and not isinstance(value, NodeDefault | type):
             marked = Marked({}, place, place)
             return self.record(marked, type(value), site, value)
