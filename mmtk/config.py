@@ -9,7 +9,8 @@ config dataclasses) a field may be
 * an *input*: ``Annotated[Path, Input("checkpoint")]``, filled by ``{from: STAGE.OUTPUT}`` or a path;
 * an input that may lie elsewhere: ``Annotated[Address | Path, Input("dataset")]`` takes ``s3://…`` as well;
 * a path that is written: ``Annotated[Path, Target()]``, which needn't be there and is no input;
-* a bounded number: ``Annotated[float, Range(0, 1)]``.
+* a bounded number: ``Annotated[float, Range(0, 1)]``; infinity is refused where neither a bound nor the
+  default is ``math.inf``.
 
 A slot's default is written ``node("NAME", key=value, …)``.
 """

@@ -6,6 +6,7 @@ Events come on the first rank alone, in the process of ``mmtk run``, and behind 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ class Listeners:
 
     def __init__(self, by_hook: Mapping[str, tuple[Listener, ...]] | None = None) -> None:
         self._by_hook = dict(by_hook or {})
-        self.say: Callable[[str], None] = print
+        self.say: Callable[[str], None] = _beside_results
 
     def __reduce__(self) -> tuple[object, ...]:
         return Listeners, ()  # a worker process has its own run's events told by the first one
@@ -156,10 +157,14 @@ class Listeners:
 
     def ask(self, hook: str, **arguments: object) -> list[object]:
         """Call a hook of every listener; return what they return, without those that fail."""
-        answers: list[object] = []
+        return [answer for _who, answer in self.answers(hook, **arguments)]
+
+    def answers(self, hook: str, **arguments: object) -> list[tuple[str, object]]:
+        """Ask likewise; each answer comes with who gave it, since it may be one that can't be used."""
+        answers: list[tuple[str, object]] = []
         for listener in self._by_hook.get(hook, ()):
             try:
-                answers += listener.call(**arguments)
+                answers += [(listener.who, answer) for answer in listener.call(**arguments)]
             except Exception as error:  # any fault of a plugin's
                 if listener.required:
                     raise
@@ -180,3 +185,8 @@ class Listeners:
     def _blame(self, who: str, what: str, error: Exception) -> None:
         first = (str(error).strip().splitlines() or [""])[0]
         self.say(f"{who} failed {what}: {type(error).__name__}{f': {first}' if first else ''}")
+
+
+def _beside_results(text: str) -> None:
+    """Say it where it is no part of what a command prints, such as its JSON; a run has words of its own."""
+    print(text, file=sys.stderr)

@@ -41,7 +41,7 @@ def components(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     registry = load_plugins().registry
     typed = getattr(parsed_args, "component", None) or []
     kinds = [typed[0]] if typed and typed[0] in KINDS else list(KINDS)
-    names = {one.component.name for kind in kinds for one in registry.of_kind(kind)}
+    names = {registry.spelling(one) for kind in kinds for one in registry.of_kind(kind)}
     return sorted(names) if len(kinds) == 1 else [*KINDS, *sorted(names)]
 
 

@@ -50,13 +50,14 @@ def checked_recipe(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Regist
     from mmtk.errors import RecipeError
     from mmtk.plugins import load_plugins
     from mmtk.recipe import check_recipe, load_recipe
-    from mmtk.recipe.run_folder import recipe_of_run, started_elsewhere
+    from mmtk.recipe.run_folder import plugins_of_run, recipe_of_run, started_elsewhere
 
     registry = load_plugins().registry
     path, overrides = _meant(arguments.recipe), arguments.overrides
     if not path.is_dir():
         return check_recipe(load_recipe(path, overrides, arguments.profiles), registry), registry
     recipe, same_folder = recipe_of_run(path)
+    registry = registry.preferring(plugins_of_run(path))
     document = load_recipe(recipe, [same_folder, *overrides], arguments.profiles)
     try:
         return check_recipe(document, registry), registry

@@ -43,6 +43,8 @@ def _lines(page: ComponentPage) -> Iterator[str]:
     import yaml
 
     yield f"{page.name}, {page.kind} of {page.distribution} {page.version} (plugin {page.plugin})"
+    if page.example["use"] != page.name:
+        yield f"Others offer one of this name; write '{page.example['use']}' in recipes."
     yield from ("", page.about, "", "Keys:" if page.keys else "It takes no keys.")
     for key in page.keys:
         yield f"  {key.name}: {key.type}{f', default {key.default}' if key.default else ', required'}"

@@ -66,8 +66,9 @@ def find_component(registry: Registry, words: list[str]) -> Registration:
     (name,) = words
     everything = [one for kind in KINDS for one in registry.of_kind(kind)]
     found = [one for one in everything if name in (one.component.name, one.qualified_name)]
-    if len(found) == 1:
-        return found[0]
+    kinds = {one.component.kind for one in found}
+    if len(kinds) == 1:
+        return registry.get(kinds.pop(), name)
     if found:
         calls = " or ".join(f"'{one.component.kind} {one.qualified_name}'" for one in found)
         raise RecipeError(f"several components are called '{name}'; say {calls}")
@@ -99,9 +100,11 @@ def component_page(registration: Registration, registry: Registry) -> ComponentP
 
 
 def _about(schema: Schema) -> str:
-    text = (schema.config and schema.config.__doc__ and inspect.getdoc(schema.config)) or ""
+    if schema.config is None:
+        return ""
+    text = (schema.config.__doc__ and inspect.getdoc(schema.config)) or ""
     # A dataclass without a docstring gets its signature for one.
-    return "" if text.startswith(f"{schema.config.__name__}(") else text.partition("\nAttributes:")[0].strip()  # type: ignore[union-attr]
+    return "" if text.startswith(f"{schema.config.__name__}(") else text.partition("\nAttributes:")[0].strip()
 
 
 def _promise(protocol: type) -> str:

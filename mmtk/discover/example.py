@@ -20,7 +20,7 @@ def example_node(registration: Registration, registry: Registry, depth: int = _D
         name: key for name, key in component_schema(registration).keys.items() if key.default is REQUIRED
     }
     values = {name: _example(name, key.annotation, (), registry, depth) for name, key in needed.items()}
-    return {"use": registration.component.name, **values}
+    return {"use": registry.spelling(registration), **values}
 
 
 def _example(name: str, annotation: Any, notes: tuple[Any, ...], registry: Registry, depth: int) -> Any:

@@ -28,13 +28,22 @@ NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class Markers:
-    """What ``Annotated`` says of a value and of the parts of a container, and the field's default."""
+    """What ``Annotated`` says of a value and of the parts of a container, and the field's default.
+
+    Attributes:
+        infinite: whether the default has an infinite number, so that the recipe may give one too.
+    """
 
     slot: Slot | None = None
     input: Input | None = None
     range: Range | None = None
     target: Target | None = None
     default: Any = REQUIRED
+    infinite: bool = False
+
+    @classmethod
+    def of_default(cls, default: Any) -> Markers:
+        return cls(default=default, infinite=_has_infinity(default))
 
     def item(self, key: Any) -> Markers:
         """The markers for one entry of a mapping."""
@@ -226,9 +235,26 @@ def _scalar(marked: Marked, base: Any, site: Site, markers: Markers) -> Any:
         return site.fault(marked.place, f"expected {expected(base)}, not {show(value)}{hint}")
     if isinstance(value, float) and math.isnan(value):
         return site.fault(marked.place, "expected a number, not NaN")
+    if isinstance(value, float) and math.isinf(value) and not _may_be_infinite(markers):
+        return site.fault(marked.place, f"expected a finite number, not {show(value)}")
     if markers.range is not None and base in (int, float) and value not in markers.range:
         return site.fault(marked.place, f"{show(marked.value)} is outside of {markers.range}")
     return value
+
+
+def _has_infinity(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_infinity, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_infinity, value))
+    return isinstance(value, float) and math.isinf(value)
+
+
+def _may_be_infinite(markers: Markers) -> bool:
+    """Whether the config says that a number may be: what is only without bounds is not meant to be."""
+    return markers.infinite or (
+        markers.range is not None and _has_infinity((markers.range.low, markers.range.high))
+    )
 
 
 def _hint(value: Any, base: Any) -> str:

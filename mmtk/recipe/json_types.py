@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -211,15 +212,15 @@ def _bounds(range_: Range | None) -> Schema:
     low = "exclusiveMinimum" if range_.low_open else "minimum"
     high = "exclusiveMaximum" if range_.high_open else "maximum"
     given = {low: range_.low, high: range_.high}
-    return {name: bound for name, bound in given.items() if bound is not None}
+    return {name: bound for name, bound in given.items() if bound is not None and math.isfinite(bound)}
 
 
 def _as_json(value: Any) -> Any:
-    """A default as JSON; REQUIRED where it is none."""
+    """A default as JSON; REQUIRED where it is none, as infinity."""
     plain = to_plain(_nodes_as_mappings(value))
     try:
-        json.dumps(plain)
-    except TypeError:
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError):
         return REQUIRED
     return plain
 

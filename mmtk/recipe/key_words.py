@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from mmtk.config import Input, NodeDefault, Range, Slot, Target
 from mmtk.recipe.schema import REQUIRED
-from mmtk.recipe.wording import is_mapping, is_sequence
+from mmtk.recipe.wording import is_mapping, is_sequence, show
 
 _PLAIN = {
     int: "whole number",
@@ -105,5 +106,5 @@ def _yaml(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if math.isfinite(value) else show(value)
     return str(value) if value != "" else '""'

@@ -13,7 +13,7 @@ from mmtk.engine.checkpoint_files import checkpoint_fault
 from mmtk.errors import MmtkError
 from mmtk.recipe.coerce import Markers, coerce, nearest_choice, slot_kind
 from mmtk.recipe.marks import BROKEN, Marked, Place, at, mark
-from mmtk.recipe.paths import WrittenPath, what_bars, what_is_missing
+from mmtk.recipe.paths import WrittenPath, path_fault, what_bars, what_is_missing
 from mmtk.recipe.references import Reference
 from mmtk.recipe.schema import REQUIRED, Key, Schema, component_schema, dataclass_keys
 from mmtk.recipe.site import INVALID, Invalid, Site
@@ -33,7 +33,7 @@ class NodeChecker:
         Args:
             registry: the components there are.
             find_output: turns ``STAGE.OUTPUT`` into a reference of the wanted type, or says why it can't.
-            files: whether inputs given as paths must exist.
+            files: whether inputs given as paths must exist, and other paths be possible on this machine.
         """
         self.registry = registry
         self.find_output = find_output
@@ -43,15 +43,19 @@ class NodeChecker:
         """Check a mapping with ``use:``; without it, it changes keys of the field's default component."""
         if isinstance(marked.value, NodeDefault):
             marked = mark(marked.value, marked.place)
+        if marked.value is BROKEN:
+            return INVALID
         if not isinstance(marked.value, Mapping):
             hint = f"; write {{use: {marked.value}}}" if isinstance(marked.value, str) else ""
             return site.fault(
                 marked.place, f"expected {a_kind(kind)} ({{use: NAME}}), not {show(marked.value)}{hint}"
             )
+        named_by = site
         if "use" not in marked.value and isinstance(default, NodeDefault):
             filled = mark(default, marked.named_at).value
             marked = replace(marked, value={**filled, **marked.value})
-        registration = self.find(marked, kind, site)
+            named_by = site.filled()
+        registration = self.find(marked, kind, named_by)
         if registration is None:
             return INVALID
         owner = f"{registration.component.name}, from {registration.origin}"
@@ -60,11 +64,18 @@ class NodeChecker:
         except MmtkError as error:
             return site.fault(marked.value["use"].place, str(error))
         given = replace(marked, value={key: item for key, item in marked.value.items() if key != "use"})
-        keys = self.keys(given, schema.keys, site.of(owner))
-        if keys is None or (config := self.contract(marked, schema, keys, site.of(owner))) is None:
+        inner = site.of(owner, registration.plugin)
+        keys = self.keys(given, schema.keys, inner)
+        if keys is None or (config := self.contract(marked, schema, keys, inner)) is None:
             return INVALID
         said_by = registration.factory() if schema.config is None else config
-        return ComponentNode(kind, marked.value["use"].value, keys, str(marked.named_at), said_by)
+        use = self.name_of(registration, marked.value["use"].value)
+        return ComponentNode(kind, use, keys, str(marked.named_at), said_by)
+
+    def name_of(self, registration: Registration, written: str) -> str:
+        """Return the name as it was written, unless a recipe would mean another component by it."""
+        is_alone = written == registration.component.name
+        return self.registry.spelling(registration) if is_alone else written
 
     def find(self, marked: Marked, kind: str, site: Site) -> Registration | None:
         use = marked.value.get("use")
@@ -78,6 +89,8 @@ class NodeChecker:
             site.below("use").fault(use.place, f"expected a component's name, not {show(use.value)}")
             return None
         try:
+            if site.default_of:
+                return self.registry.of_default(kind, use.value, site.default_of)
             return self.registry.get(kind, use.value)
         except MmtkError as error:
             site.below("use").of("").fault(use.place, str(error))
@@ -168,7 +181,7 @@ class NodeChecker:
     def key(self, marked: Marked, name: str, key: Key, site: Site) -> Any:
         given = marked.value.get(name)
         if given is not None:
-            return coerce(given, key.annotation, site.below(name), self, Markers(default=key.default))
+            return coerce(given, key.annotation, site.below(name), self, Markers.of_default(key.default))
         if key.default is REQUIRED:
             return site.below(name).fault(marked.named_at, "this key is required and missing")
         return self.default(key.default, key.annotation, site.below(name), marked.named_at)
@@ -177,6 +190,7 @@ class NodeChecker:
         """Turn component nodes and paths in a default into checked ones; take the rest as it is."""
         if not _holds_parts(value):
             return value
+        site = site.filled()
         if dataclasses.is_dataclass(value) and not isinstance(value, NodeDefault | type):
             marked = Marked({}, place, place)
             return self.record(marked, type(value), site, value)
@@ -204,6 +218,8 @@ class NodeChecker:
     def path(self, marked: Marked, input_: Input | None, site: Site) -> Any:
         """Check a path, or ``{from: STAGE.OUTPUT}`` where the field is an input."""
         value = marked.value
+        if self.files and isinstance(value, Path | str) and (fault := path_fault(value)):
+            return site.fault(marked.place, fault)
         if isinstance(value, Path):
             return value
         if isinstance(value, Mapping) and set(value) == {"from"}:

@@ -39,11 +39,28 @@ def what_bars(path: Path) -> str | None:
     return None
 
 
+def path_fault(path: Path | str) -> str | None:
+    """Say why no file of this machine can have this path; without a fault its ``~`` stands for a folder."""
+    try:
+        written = os.fsencode(path)
+    except UnicodeEncodeError:
+        return f"{brief(path)} has a character that no path can have"
+    if b"\0" in written:
+        return f"{brief(path)} has the character \\x00, which no path can have"
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return f"there is no home folder {brief(Path(path).parts[0])} on this machine"
+    return None
+
+
 def matches(path: Path) -> list[Path]:
     """Return what lies at ``path``, in order.
 
     Braces (``a-{0000..0123}.tar``) are read as ``*``: which of the names are meant is for the reader to say.
     """
+    if path_fault(path):
+        return []
     path = path.expanduser()
     if os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
         return [path]
@@ -53,6 +70,8 @@ def matches(path: Path) -> list[Path]:
 
 def what_is_missing(path: Path) -> str | None:
     """Say that nothing lies at ``path``, with the nearest name that does; None where something does."""
+    if fault := path_fault(path):
+        return fault
     if matches(path):
         return None
     path = path.expanduser()

@@ -290,9 +290,6 @@ def test_a_misspelt_override() -> None:
     assert faults(WORK, "sed=3") == [
         "command line: sed=3  sed: unknown key of a recipe; did you mean 'seed'?"
     ]
-    assert faults(WORK, "extends=x.yaml")[0].startswith(
-        "command line: extends=x.yaml  extends: unknown key of a"
-    )
     (fault,) = faults(WORK, "stages.work.count=x")
     assert fault.startswith(
         "command line: stages.work.count=x  stages.work.count: expected a whole number, not 'x'"

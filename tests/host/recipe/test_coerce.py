@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -40,7 +41,8 @@ def take(value: Any, annotation: Any) -> tuple[Any, list[str]]:
         (3, int, 3),
         (3, float, 3.0),
         (0.5, float, 0.5),
-        (math.inf, float, math.inf),
+        (math.inf, Annotated[float, Range(0, math.inf)], math.inf),
+        (-math.inf, Annotated[float | None, Range(-math.inf)], -math.inf),
         (True, bool, True),
         ("3", str, "3"),
         ("a/b", Path, Path("a/b")),
@@ -103,6 +105,11 @@ def test_what_fits(value: Any, annotation: Any, expected: Any) -> None:
         ({"a": 1}, float, "expected a number, not a mapping"),
         ({"from": "a.b"}, float, "expected a number, not a mapping; it takes no stage's output"),
         (math.nan, float, "expected a number, not NaN"),
+        (math.inf, float, "expected a finite number, not .inf"),
+        (math.inf, int, "expected a whole number, not .inf"),
+        (-math.inf, float | None, "expected a finite number, not -.inf"),
+        (math.inf, Annotated[float, Range(0, low_open=True)], "expected a finite number, not .inf"),
+        (math.inf, Annotated[float, Range(0, math.inf, high_open=True)], ".inf is outside of [0, inf)"),
         (None, int, "expected a whole number, not null"),
         (None, str, "expected text, not null"),
         (None, list[int], "expected a list, each item a whole number, not null"),
@@ -184,6 +191,19 @@ def test_a_broken_part_of_a_union_is_not_reported_again() -> None:
     marked = Marked([Marked(BROKEN, Place("x"))], Place("x"))
     assert coerce(marked, Path | tuple[Path, ...], site, checker) is INVALID
     assert site.problems == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    most: float | None = math.inf
+    span: tuple[float, float] = (0.0, math.inf)
+    size: float = 1.0
+
+
+def test_infinity_where_the_default_is() -> None:
+    again = {"most": math.inf, "span": [-math.inf, math.inf]}
+    assert take(again, Limits) == (Limits(span=(-math.inf, math.inf)), [])
+    assert take({"size": math.inf}, Limits)[1] == ["key.size: expected a finite number, not .inf"]
 
 
 @settings(deadline=None)
