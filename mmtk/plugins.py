@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,17 +12,15 @@ import pluggy
 
 from mmtk import hookspecs
 from mmtk.api_version import RANGE, api_fault, stated_range
-from mmtk.commands import BUILT_IN, Command, command_fault, repeated
+from mmtk.commands import BUILT_IN, Command
 from mmtk.events import Listener, Listeners
 from mmtk.hookspecs import PROJECT_NAME
-from mmtk.kinds import KINDS
+from mmtk.offers import offers_fault
 from mmtk.plugin_choice import PluginChoice
 from mmtk.registry import Component, Registration, Registry, nearest
 
 GROUP = "mmtk"
 OFFERS = ("mmtk_components", "mmtk_commands")  # hooks that are called when plugins are loaded
-NAME = re.compile(r"[A-Za-z0-9_.-]+")
-IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 @dataclass(frozen=True)
@@ -186,13 +183,11 @@ def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
         except (Exception, SystemExit) as error:
             return replace(info, error=f"{hook} failed: {_first_line(error)}")
     components, commands = offers["mmtk_components"], offers["mmtk_commands"]
-    faults = [fault for component in components if (fault := _fault(component))]
-    names = [(component.kind, component.name) for component in components if isinstance(component, Component)]
-    faults += [
-        f"offers {kind} '{name}' twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1
-    ]
-    faults += [fault for command in commands if (fault := command_fault(command))]
-    if fault := faults[0] if faults else repeated(commands):
+    try:
+        fault = offers_fault(components, commands)
+    except Exception as error:  # what the plugin gave raises when it is looked at
+        fault = f"offers what can't be read: {_first_line(error)}"
+    if fault:
         return replace(info, error=fault)
     return replace(info, components=components, commands=commands)
 
@@ -213,22 +208,6 @@ def _without_clashes(plugins: Mapping[str, PluginInfo]) -> dict[str, PluginInfo]
             continue
         owners |= dict.fromkeys(names, f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version})")
     return settled
-
-
-def _fault(component: Any) -> str | None:
-    """Say what is wrong with a component, as far as it can be seen without importing it."""
-    if not isinstance(component, Component):
-        return f"mmtk_components gave {component!r}, which is no Component"
-    if component.kind not in KINDS:
-        near = nearest(component.kind, KINDS)
-        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(KINDS)}"
-        return f"component '{component.name}' has the unknown kind '{component.kind}'; {hint}"
-    if not NAME.fullmatch(component.name):
-        return f"{component.kind} '{component.name}': a name is made of letters, digits, '_', '-' and '.'"
-    for what, spec in (("factory", component.factory), ("config", component.config)):
-        if spec is not None and not IMPORT_STRING.fullmatch(spec):
-            return f"{component.kind} '{component.name}': its {what} '{spec}' is no 'module:attribute'"
-    return None
 
 
 def _registry(plugins: Iterable[PluginInfo], listeners: Listeners) -> Registry:

@@ -168,6 +168,17 @@ def test_a_built_in_command_asks_no_plugin(
             "offers command 'it' twice",
         ),
         ("Command('run', 'json')", "its command 'run' is taken by mmtk itself"),
+        ("Command(3, 'json')", "a command: its name must be a text, not an int"),
+        (
+            "Command('say', Command)",
+            "command 'say': its module must be the text 'package.module', not a class",
+        ),
+        ("Command('say', 'json', None)", "command 'say': its summary must be a text, not None"),
+        (
+            "Command('say', commands='it')",
+            "command 'say': its commands must be a tuple of Command, not a str",
+        ),
+        ("Command('say', commands=['it'])", "mmtk_commands gave 'it', which is no Command"),
         ("1 / 0", "mmtk_commands failed: ZeroDivisionError: division by zero"),
     ],
 )

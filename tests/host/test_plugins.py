@@ -132,6 +132,27 @@ def test_a_plugin_that_works(workshop: Workshop) -> None:
             GOOD.format(name="x").replace("return [", "return 2 * ["),
             "offers head 'x' twice",
         ),
+        (
+            GOOD.format(name="x").replace('"json:dumps"', "Exception"),
+            "head 'x': its factory must be the text 'module:attribute', not a class",
+        ),
+        (
+            GOOD.format(name="x").replace("None", "3"),
+            "head 'x': its config must be the text 'module:attribute', not an int",
+        ),
+        (
+            GOOD.format(name="x").replace('"head"', '["head"]'),
+            "component 'x': its kind must be a text, not a list",
+        ),
+        (GOOD.replace('"{name}"', "None"), "a head: its name must be a text, not None"),
+        (GOOD.format(name="x").replace('"a head"', "5"), "head 'x': its summary must be a text, not an int"),
+        (
+            GOOD.format(name="x")
+            + "class Odd(Component):\n    kind = property(lambda self: 1 / 0)\n"
+            + "def own():\n    return [Odd.__new__(Odd)]\n"
+            + "mmtk_components = hookimpl(own, specname='mmtk_components')",
+            "offers what can't be read: ZeroDivisionError: division by zero",
+        ),
     ],
 )
 def test_a_broken_plugin_is_quarantined_and_stops_no_other(
