@@ -118,7 +118,7 @@ def load_command(command: Command) -> CommandModule:
     """Import a command. Raises PluginError when that fails or the module is no ``CommandModule``."""
     try:
         module: Any = importlib.import_module(command.module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"command '{command.name}': {command.module} can't be imported: {type(error).__name__}: {error}"
         ) from error

@@ -160,7 +160,10 @@ class Listeners:
         for listener in self._by_hook.get(hook, ()):
             try:
                 answers += listener.call(**arguments)
-            except Exception as error:  # any fault of a plugin's
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # any fault of a plugin's, which may not end a run either
                 if listener.required:
                     raise
                 self._without(hook, listener)
@@ -171,12 +174,12 @@ class Listeners:
         """Let a listener do what is no hook, such as closing; its failure is named and stops nothing."""
         try:
             call()
-        except Exception as error:  # as in a hook
+        except (Exception, SystemExit) as error:  # as in a hook
             self._blame(who, what, error)
 
     def _without(self, hook: str, listener: Listener) -> None:
         self._by_hook[hook] = tuple(one for one in self._by_hook[hook] if one is not listener)
 
-    def _blame(self, who: str, what: str, error: Exception) -> None:
+    def _blame(self, who: str, what: str, error: BaseException) -> None:
         first = (str(error).strip().splitlines() or [""])[0]
         self.say(f"{who} failed {what}: {type(error).__name__}{f': {first}' if first else ''}")

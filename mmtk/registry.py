@@ -68,7 +68,7 @@ class Registration:
     def _import(self, what: str, spec: str) -> Any:
         try:
             return import_attribute(spec)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"the {what} of {self.component.kind} '{self.component.name}' (from {self.origin}),"
                 f" {spec}, can't be imported: {type(error).__name__}: {error}"

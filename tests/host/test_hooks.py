@@ -128,6 +128,34 @@ def test_a_hook_that_fails_is_named_once_and_the_run_goes_on(
     assert "ValueError: no StageStarted" in said
 
 
+def test_a_hook_that_ends_the_program_fails_like_any_other(
+    recipe: Path, installed: list[EntryPoint], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave() -> None:
+        sys.exit(0)
+
+    def leave_early() -> None:
+        sys.exit("no defaults")
+
+    events: list[Any] = []
+    leaving = plugin("leaving", mmtk_stage_ended=leave, mmtk_recipe_defaults=leave_early)
+    installed += [leaving, listening(events)]
+    assert main(["run", str(recipe)]) == 0
+    assert names(events)[-1] == "RunEnded"
+    assert events[-1].outcome == "done"
+    printed = "".join(capsys.readouterr())
+    assert "failed in its hook mmtk_stage_ended, which is not called again: SystemExit: 0" in printed
+    assert "failed in its hook mmtk_recipe_defaults, which is not called again: SystemExit: no def" in printed
+
+
+def test_a_listener_that_ends_the_program_when_it_is_closed_is_named() -> None:
+    said: list[str] = []
+    listeners = Listeners()
+    listeners.say = said.append
+    listeners.attempt("logger 'one'", "when it was closed", lambda: sys.exit(3))
+    assert said == ["logger 'one' failed when it was closed: SystemExit: 3"]
+
+
 def test_an_interruption_in_a_hook_is_one_of_the_run() -> None:
     def interrupt(**_: Any) -> list[object]:
         raise KeyboardInterrupt

@@ -111,6 +111,7 @@ def test_help_lists_a_command_without_importing_it(shop: Shop, capsys: pytest.Ca
     ("source", "message"),
     [
         ("import nowhere_at_all", "can't be imported: ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("raise SystemExit(0)", "can't be imported: SystemExit: 0"),
         ("def add_arguments(parser): pass", "has no function 'execute'"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -90,6 +91,15 @@ def test_imports_are_late_and_explain_themselves() -> None:
         found.config()
     assert registration("head", "x").config() is None
     assert registration("head", "x").factory()([1]) == "[1]"
+
+
+def test_a_module_that_ends_the_program_cant_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaving_config.py").write_text("raise SystemExit('bye')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match=r"leaving_config:C, can't be imported: SystemExit: bye"):
+        registration("head", "x", config="leaving_config:C").config()
 
 
 def test_import_strings() -> None:
