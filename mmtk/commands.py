@@ -114,16 +114,25 @@ BUILT_IN = (
 )
 
 
-def load_command(command: Command) -> CommandModule:
-    """Import a command. Raises PluginError when that fails or the module is no ``CommandModule``."""
+def load_command(command: Command, origin: str = "") -> CommandModule:
+    """Import a command. Raises PluginError when that fails or the module is no ``CommandModule``.
+
+    ``origin`` is its plugin with distribution and version; empty for mmtk's own.
+    """
+    who = described(command, origin)
     try:
         module: Any = importlib.import_module(command.module)
     except (Exception, SystemExit) as error:
         raise PluginError(
-            f"command '{command.name}': {command.module} can't be imported: {type(error).__name__}: {error}"
+            f"{who}: {command.module} can't be imported: {type(error).__name__}: {error}"
         ) from error
     for name in ("add_arguments", "execute"):
         if not callable(getattr(module, name, None)):
-            raise PluginError(f"command '{command.name}': {command.module} has no function '{name}'")
+            raise PluginError(f"{who}: {command.module} has no function '{name}'")
     loaded: CommandModule = module
     return loaded
+
+
+def described(command: Command, origin: str) -> str:
+    """The command with its origin, for messages."""
+    return f"command '{command.name}'{f' (from {origin})' if origin else ''}"

@@ -47,6 +47,11 @@ class PluginInfo:
     commands: tuple[Command, ...] = ()
     left_out: bool = False
 
+    @property
+    def origin(self) -> str:
+        """The plugin, its distribution and its version, for messages."""
+        return f"{self.name}/{self.distribution} {self.version}"
+
 
 @dataclass(frozen=True)
 class PluginHost:
@@ -59,6 +64,11 @@ class PluginHost:
     def commands(self) -> tuple[Command, ...]:
         """The commands that plugins add, in the order of the plugins."""
         return tuple(command for plugin in self.plugins for command in plugin.commands)
+
+    @property
+    def command_origins(self) -> dict[str, str]:
+        """By the names of those commands their plugins, each with its distribution, for messages."""
+        return {command.name: plugin.origin for plugin in self.plugins for command in plugin.commands}
 
 
 def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:

@@ -53,9 +53,17 @@ class Registration:
         """The plugin, its distribution and its version, for messages."""
         return f"{self.plugin}/{self.distribution} {self.version}"
 
+    @property
+    def described(self) -> str:
+        """The component with its origin, for messages."""
+        return f"{self.component.kind} '{self.component.name}' (from {self.origin})"
+
     def factory(self) -> Callable[..., Any]:
-        """Import the factory. Raises PluginError when that fails."""
+        """Import the factory. Raises PluginError when that fails, or it can't be called."""
         factory: Callable[..., Any] = self._import("factory", self.component.factory)
+        if not callable(factory):
+            what, spec = a_kind(type(factory).__name__), self.component.factory
+            raise PluginError(f"the factory of {self.described}, {spec}, is {what}, which can't be called")
         return factory
 
     def config(self) -> type | None:
@@ -70,8 +78,7 @@ class Registration:
             return import_attribute(spec)
         except (Exception, SystemExit) as error:
             raise PluginError(
-                f"the {what} of {self.component.kind} '{self.component.name}' (from {self.origin}),"
-                f" {spec}, can't be imported: {type(error).__name__}: {error}"
+                f"the {what} of {self.described}, {spec}, can't be imported: {type(error).__name__}: {error}"
             ) from error
 
 

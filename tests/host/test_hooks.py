@@ -112,6 +112,46 @@ def test_a_failed_stage_is_told_of(
     assert events[2].message == "no emoji today"
 
 
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (
+            ModuleNotFoundError("No module named 'nosuchlib'", name="nosuchlib"),
+            "needs the module 'nosuchlib', which",
+        ),
+        (SystemExit(0), "tried to end the program (SystemExit: 0) when it ran"),
+    ],
+)
+def test_a_stage_that_lacks_a_module_or_ends_the_program(
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: BaseException,
+    message: str,
+) -> None:
+    from mmtk_emoji.stage import EmojiDataStage
+
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(EmojiDataStage, "run", fail)
+    assert main(["run", str(recipe)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mmtk: stage 'emoji': stage 'emoji_data' (from emoji/mmtk ")
+    assert f") {message}" in said
+
+
+def test_a_bug_in_a_stage_keeps_its_traceback_and_names_the_plugin(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtk_emoji.stage import EmojiDataStage
+
+    monkeypatch.setattr(EmojiDataStage, "run", lambda *_: {}["x"])
+    with pytest.raises(KeyError) as caught:
+        main(["run", str(recipe)])
+    assert caught.value.__notes__[0].startswith("This happened when stage 'emoji_data' (from emoji/mmtk ")
+
+
 def test_a_hook_that_fails_is_named_once_and_the_run_goes_on(
     recipe: Path, installed: list[EntryPoint], capsys: pytest.CaptureFixture[str]
 ) -> None:

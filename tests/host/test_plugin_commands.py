@@ -122,9 +122,38 @@ def test_a_command_that_cant_be_used(
     shop.add("parrot", f"Command('say', '{module}')")
     assert ended("say", "hello") == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"mmtk: command 'say': {module} ")
+    assert error.startswith(f"mmtk: command 'say' (from parrot/kit 2.0): {module} ")
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("function", ["add_arguments", "execute"])
+def test_a_command_that_lacks_a_module(shop: Shop, capsys: pytest.CaptureFixture[str], function: str) -> None:
+    module = shop.module(f"lacking_{function}", f"{MODULE}\ndef {function}(_):\n    import nosuchlib\n")
+    shop.add("parrot", f"Command('bird', commands=(Command('say', '{module}'),))")
+    assert ended("bird", "say", "hello") == 2
+    assert capsys.readouterr().err == (
+        "mmtk: command 'say' (from parrot/kit 2.0) needs the module 'nosuchlib', which is not installed\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "doing"), [("add_arguments", "named its arguments"), ("execute", "was called")]
+)
+def test_a_bug_in_a_command_keeps_its_traceback_and_names_the_plugin(
+    shop: Shop, function: str, doing: str
+) -> None:
+    module = shop.module(f"buggy_{function}", f"{MODULE}\ndef {function}(_):\n    return {{}}['x']\n")
+    shop.add("parrot", f"Command('say', '{module}')")
+    with pytest.raises(KeyError) as caught:
+        main(["say", "hello"])
+    assert caught.value.__notes__ == [f"This happened when command 'say' (from parrot/kit 2.0) {doing}."]
+
+
+def test_a_command_may_end_the_program(shop: Shop) -> None:
+    module = shop.module("ending", f"{MODULE}\ndef execute(_):\n    raise SystemExit(5)\n")
+    shop.add("parrot", f"Command('say', '{module}')")
+    assert ended("say", "hello") == 5
 
 
 def test_an_unknown_command_may_be_a_plugins(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
