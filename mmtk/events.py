@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,10 @@ class Listener:
     required: bool = False
 
 
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
 class Listeners:
     """The implementations of hooks by the plugins that work, in the order of the plugins' names.
 
@@ -152,14 +157,27 @@ class Listeners:
 
     def tell(self, event: object) -> None:
         """Let every listener know of an event."""
-        self.ask(HOOKS[type(event)], event=event)
+        self._call(HOOKS[type(event)], {"event": event}, _as_it_is)
 
-    def ask(self, hook: str, **arguments: object) -> list[object]:
-        """Call a hook of every listener; return what they return, without those that fail."""
-        answers: list[object] = []
+    def ask(
+        self, hook: str, read: Callable[[Any], Any] = _as_it_is, /, **arguments: object
+    ) -> list[tuple[str, Any]]:
+        """Call a hook of every listener; return who answers and what, without those that fail.
+
+        Args:
+            hook: its name.
+            read: makes of an answer what is returned; where that fails, the listener has.
+            arguments: the hook's.
+        """
+        return self._call(hook, arguments, read)
+
+    def _call(
+        self, hook: str, arguments: Mapping[str, object], read: Callable[[Any], Any]
+    ) -> list[tuple[str, Any]]:
+        answers: list[tuple[str, Any]] = []
         for listener in self._by_hook.get(hook, ()):
             try:
-                answers += listener.call(**arguments)
+                answers += [(listener.who, read(answer)) for answer in listener.call(**arguments)]
             except (
                 Exception,
                 SystemExit,

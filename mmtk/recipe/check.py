@@ -132,7 +132,7 @@ class _RecipeCheck:
         """Keys that plugins give every recipe; of several plugins the last one's hold."""
         place = self.document.root.place
         found: dict[str, Marked] = {}
-        for given in self.registry.listeners.ask("mmtk_recipe_defaults"):
+        for _who, given in self.registry.listeners.ask("mmtk_recipe_defaults"):
             for key, value in given.items() if isinstance(given, Mapping) else ():
                 if key in known:
                     found[key] = mark(value, place)

@@ -146,7 +146,7 @@ def test_a_bug_in_a_stage_keeps_its_traceback_and_names_the_plugin(
 ) -> None:
     from mmtk_emoji.stage import EmojiDataStage
 
-    monkeypatch.setattr(EmojiDataStage, "run", lambda *_: {}["x"])
+    monkeypatch.setattr(EmojiDataStage, "run", lambda *_: dict[str, int]()["x"])
     with pytest.raises(KeyError) as caught:
         main(["run", str(recipe)])
     assert caught.value.__notes__[0].startswith("This happened when stage 'emoji_data' (from emoji/mmtk ")
