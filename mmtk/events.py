@@ -6,10 +6,13 @@ Events come on the first rank alone, in the process of ``mmtk run``, and behind 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mmtk.printable import printable_lines
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,11 @@ class Listener:
     required: bool = False
 
 
+def _say_beside(text: str) -> None:
+    """Say something where no run has a better place: the standard output may be for programs."""
+    print(f"mmtk: {printable_lines(text)}", file=sys.stderr)
+
+
 def _as_it_is(answer: Any) -> Any:
     return answer
 
@@ -135,7 +143,7 @@ class Listeners:
 
     def __init__(self, by_hook: Mapping[str, tuple[Listener, ...]] | None = None) -> None:
         self._by_hook = dict(by_hook or {})
-        self.say: Callable[[str], None] = print
+        self.say: Callable[[str], None] = _say_beside
 
     def __reduce__(self) -> tuple[object, ...]:
         return Listeners, ()  # a worker process has its own run's events told by the first one
@@ -169,7 +177,8 @@ class Listeners:
             read: makes of an answer what is returned; where that fails, the listener has.
             arguments: the hook's.
         """
-        return self._call(hook, arguments, read)
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints beside its answer is no output
+            return self._call(hook, arguments, read)
 
     def _call(
         self, hook: str, arguments: Mapping[str, object], read: Callable[[Any], Any]

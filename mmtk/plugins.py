@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -80,9 +82,13 @@ def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
 
     Raises PluginError when ``MMTK_PLUGINS`` names what is no plugin.
     """
+    with contextlib.redirect_stdout(sys.stderr):  # what plugins print is no part of a command's output
+        return _loaded(list(entry_points(group=GROUP) if points is None else points))
+
+
+def _loaded(found: list[EntryPoint]) -> PluginHost:
     manager = pluggy.PluginManager(PROJECT_NAME)
     manager.add_hookspecs(hookspecs)
-    found = list(entry_points(group=GROUP) if points is None else points)
     choice = PluginChoice.of_environment()
     choice.check({point.name for point in found})
     plugins: dict[str, PluginInfo] = {}

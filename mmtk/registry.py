@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +72,8 @@ class Registration:
         """Import the config dataclass; None where there is none. Raises PluginError when that fails."""
         if self.component.config is None:
             return None
-        config: type = self._import("config", self.component.config)
+        with contextlib.redirect_stdout(sys.stderr):  # it may print, and a command's output be JSON
+            config: type = self._import("config", self.component.config)
         return config
 
     def _import(self, what: str, spec: str) -> Any:
