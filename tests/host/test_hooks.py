@@ -18,6 +18,7 @@ from mmtk.cli import main
 from mmtk.component_hooks import hooks_of
 from mmtk.errors import PluginError
 from mmtk.events import HOOKS, Listener, Listeners, MetricsLogged, RunStarted, StepEnded
+from mmtk.plugin_choice import take_options
 from mmtk.plugins import GROUP, load_plugins
 from mmtk.recipe import check_recipe, load_recipe
 
@@ -260,6 +261,26 @@ def test_picked_plugins_are_the_only_ones_from_outside(
     assert found["blip"] is None
     assert found["one"] == "not among those that MMTK_PLUGINS picks"
     assert found["albef"] == "blocked by MMTK_PLUGINS or --no-plugin"
+
+
+def test_several_plugins_are_left_out_by_one_option(
+    installed: list[EntryPoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed += [plugin(name, mmtk_recipe_defaults=no_defaults) for name in ("one", "two", "three")]
+    monkeypatch.setenv("MMTK_PLUGINS", "")
+    assert take_options(["list-plugins", "--no-plugin", "one, two", "--no-plugin=albef"]) == ["list-plugins"]
+    found = {
+        one.name: one.left_out
+        for one in load_plugins().plugins
+        if one.name in ("one", "two", "three", "albef")
+    }
+    assert found == {"one": True, "two": True, "three": False, "albef": True}
+
+
+@pytest.mark.parametrize("names", ["", "one,", ",one", "one,-two", "-one"])
+def test_no_plugin_needs_names(names: str) -> None:
+    with pytest.raises(PluginError, match="--no-plugin needs the name of a plugin"):
+        take_options(["list-plugins", f"--no-plugin={names}"])
 
 
 def test_misspelt_choices_are_refused(
