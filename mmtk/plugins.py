@@ -229,14 +229,17 @@ def _without_clashes(plugins: Mapping[str, PluginInfo]) -> dict[str, PluginInfo]
 def _registry(plugins: Iterable[PluginInfo], listeners: Listeners) -> Registry:
     registrations: list[Registration] = []
     broken: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for plugin in plugins:
         registrations += [
             Registration(component, plugin.name, plugin.distribution, plugin.version)
             for component in plugin.components
         ]
-        if plugin.error is not None:
+        if plugin.left_out:
+            left_out[plugin.name] = str(plugin.error)
+        elif plugin.error is not None:
             broken.setdefault(plugin.name, f"{plugin.error} ({plugin.distribution} {plugin.version})")
-    return Registry(registrations, broken, listeners)
+    return Registry(registrations, broken, listeners, left_out)
 
 
 def _first_line(error: BaseException) -> str:

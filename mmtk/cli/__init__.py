@@ -70,7 +70,7 @@ def _parser(arguments: Sequence[str]) -> Parser:
     from mmtk.plugins import load_plugins
 
     host = load_plugins()
-    return build_parser([*BUILT_IN, *host.commands], host.command_origins, arguments, host.registry.broken)
+    return build_parser([*BUILT_IN, *host.commands], host.command_origins, arguments, host.registry.missing)
 
 
 def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:

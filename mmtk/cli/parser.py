@@ -6,16 +6,16 @@ import argparse
 import functools
 import sys
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import NoReturn
 
 from mmtk.blame import blamed
 from mmtk.commands import Command, CommandModule, described, load_command
 from mmtk.plugin_choice import OPTION
 from mmtk.printable import printable_lines
-from mmtk.registry import nearest
+from mmtk.registry import Missing, nearest
 
 USER_ERROR = 2
+NOTHING_MISSING = Missing()
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +39,7 @@ def build_parser(
     commands: Sequence[Command],
     origins: Mapping[str, str],
     words: Sequence[str],
-    broken: Mapping[str, str] = MappingProxyType({}),
+    missing: Missing = NOTHING_MISSING,
 ) -> Parser:
     """Return a parser of the command line ``words``. It ends the program where they name no command.
 
@@ -47,7 +47,7 @@ def build_parser(
         commands: all that there are.
         origins: by the names of commands their plugins, each with its distribution; mmtk's own have none.
         words: what the user has typed.
-        broken: why plugins are quarantined, by their names: an unknown command may be one of theirs.
+        missing: plugins that are not loaded; an unknown command may be one of theirs.
 
     Raises:
         PluginError: the command that is named can't be imported.
@@ -61,7 +61,7 @@ def build_parser(
         OPTION, metavar="NAME", help="leave a plugin out, before or behind the command; may be repeated"
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show mmtk's version and exit")
-    _add(parser, commands, origins, words, broken)
+    _add(parser, commands, origins, words, missing)
     return parser
 
 
@@ -70,7 +70,7 @@ def _add(
     commands: Sequence[Command],
     origins: Mapping[str, str],
     words: Sequence[str],
-    broken: Mapping[str, str],
+    missing: Missing,
 ) -> None:
     """Add commands to the parser; the one that the first word names gets its own arguments or commands."""
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -82,14 +82,14 @@ def _add(
         origin = origins.get(command.name, "")
         if command.commands:
             inherited = {inner.name: origin for inner in command.commands}
-            _add(child, command.commands, inherited, words[1:], {})
+            _add(child, command.commands, inherited, words[1:], NOTHING_MISSING)
             continue
         _fill(child, command, origin)
     if not words:
         parser.print_help(sys.stderr)
         parser.exit(USER_ERROR)
     if not words[0].startswith("-") and words[0] not in subparsers.choices:
-        parser.error(_unknown(words[0], commands, broken))
+        parser.error(_unknown(words[0], commands, missing))
 
 
 def _fill(parser: Parser, command: Command, origin: str) -> None:
@@ -110,12 +110,8 @@ def _execute(module: CommandModule, who: str, arguments: argparse.Namespace) -> 
         return module.execute(arguments)
 
 
-def _unknown(word: str, commands: Sequence[Command], broken: Mapping[str, str]) -> str:
+def _unknown(word: str, commands: Sequence[Command], missing: Missing) -> str:
     names = [command.name for command in commands]
     near = nearest(word, names)
     hint = f"did you mean '{near}'?" if near else f"there are {', '.join(names)}"
-    missing = [
-        f" (plugin '{name}' is broken, so its commands are missing: {reason})"
-        for name, reason in broken.items()
-    ]
-    return f"unknown command '{word}'; {hint}{''.join(missing)}"
+    return f"unknown command '{word}'; {hint}{missing.notes('commands', near)}"

@@ -156,14 +156,25 @@ def test_a_command_may_end_the_program(shop: Shop) -> None:
     assert ended("say", "hello") == 5
 
 
-def test_an_unknown_command_may_be_a_plugins(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_may_be_a_plugins(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMTK_PLUGINS", "")
     shop.add("parrot", "Command('repeat', 'json')")
     assert ended("repaet") == 2
     assert "unknown command 'repaet'; did you mean 'repeat'?" in capsys.readouterr().err
     shop.add("torn", "1 / 0")
     assert ended("xyzzy") == 2
     error = capsys.readouterr().err
-    assert "repeat (plugin 'torn' is broken, so its commands are missing: mmtk_commands failed: Zero" in error
+    why = "mmtk_commands failed: ZeroDivisionError: division by zero (kit 2.0)"
+    assert f"repeat (plugin 'torn' is broken: {why}; its commands are missing)\n" in error
+    assert ended("repaet", "--no-plugin", "torn") == 2
+    assert "unknown command 'repaet'; did you mean 'repeat'?\n" in capsys.readouterr().err
+    assert ended("xyzzy") == 2
+    why = "blocked by MMTK_PLUGINS or --no-plugin"
+    assert (
+        f"repeat (plugin 'torn' is left out ({why}); its commands are missing)\n" in capsys.readouterr().err
+    )
 
 
 def test_a_built_in_command_asks_no_plugin(
@@ -229,7 +240,7 @@ def test_of_two_plugins_with_one_command_the_first_keeps_it(shop: Shop) -> None:
     assert shop.errors() == {"alpha": taken, "beta": taken, "gamma": None}
     host = load_plugins(shop.points)
     assert len(host.commands) == 1
-    assert set(host.registry.broken) == {"alpha", "beta"}
+    assert set(host.registry.missing.broken) == {"alpha", "beta"}
 
 
 def test_list_plugins_shows_what_can_be_called(shop: Shop) -> None:

@@ -171,7 +171,7 @@ def test_a_broken_plugin_is_quarantined_and_stops_no_other(
     assert by_name["alpha"].error is None
     assert by_name["omega"].error is None
     assert [one.component.name for one in host.registry.of_kind("head")] == ["one", "two"]
-    assert host.registry.broken == {"broken": f"{broken.error} (old-kit 0.3)"}
+    assert host.registry.missing.broken == {"broken": f"{broken.error} (old-kit 0.3)"}
 
 
 def test_a_module_that_doesnt_exist(workshop: Workshop) -> None:
