@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from inspect import signature
 from typing import Any
 
 import pluggy
@@ -155,13 +156,32 @@ def _register(manager: pluggy.PluginManager, point: EntryPoint) -> str | None:
         return fault
     try:
         manager.register(module, name=point.name)
-    except (pluggy.PluginValidationError, ValueError) as error:
+    except pluggy.PluginValidationError as error:
         if manager.has_plugin(point.name):
             manager.unregister(name=point.name)
+        return _argument_fault(module) or "; ".join(str(error).strip().splitlines())
+    except ValueError as error:  # the module is another plugin's as well
         return _first_line(error)
     if not manager.get_hookcallers(module):
         manager.unregister(name=point.name)
         return f"implements no hook of mmtk, such as {OFFERS[0]}; is @hookimpl missing?"
+    return None
+
+
+def _argument_fault(module: Any) -> str | None:
+    """Name a hook that takes an argument which it isn't given, and what it is given instead."""
+    for hook in _hooks():
+        function: Any = getattr(module, hook, None)
+        if not hasattr(function, f"{PROJECT_NAME}_impl"):
+            continue
+        given = signature(getattr(hookspecs, hook)).parameters
+        taken = signature(function).parameters.values()
+        needed = [
+            one.name for one in taken if one.kind is one.POSITIONAL_OR_KEYWORD and one.default is one.empty
+        ]
+        if wrong := next((name for name in needed if name not in given), None):
+            known = f"'{next(iter(given))}'" if given else "none"
+            return f"its hook {hook} takes the argument '{wrong}', and is given {known}"
     return None
 
 

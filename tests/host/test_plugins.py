@@ -97,7 +97,16 @@ def test_a_plugin_that_works(workshop: Workshop) -> None:
         ),
         (
             "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_components(extra):\n    return []",
-            "PluginValidationError: Plugin 'broken' for hook 'mmtk_components'",
+            "its hook mmtk_components takes the argument 'extra', and is given none",
+        ),
+        (
+            "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_stage_ended(evnt):\n    pass",
+            "its hook mmtk_stage_ended takes the argument 'evnt', and is given 'event'",
+        ),
+        (
+            "from mmtk.api import hookimpl\n@hookimpl(wrapper=True)\ndef mmtk_components():\n    return []",
+            "Plugin 'broken' for hook 'mmtk_components'; hookimpl definition: mmtk_components(); Declared as "
+            "wrapper=True or hookwrapper=True but function is not a generator function",
         ),
         (
             "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_components():\n    raise RuntimeError('no')",
@@ -198,6 +207,15 @@ def test_a_plugins_name_that_is_taken(workshop: Workshop) -> None:
     assert [one.component.name for one in workshop.load().registry.of_kind("head")] == ["ours"]
 
 
+def test_two_plugins_of_one_module(workshop: Workshop) -> None:
+    workshop.add("one", GOOD.format(name="same"))
+    workshop.point("two", workshop.points[0].value)
+    first, second = workshop.load().plugins
+    assert first.error is None
+    assert (second.error or "").startswith("ValueError: Plugin ")
+    assert "\n" not in (second.error or "")
+
+
 def test_two_plugins_of_one_component(workshop: Workshop) -> None:
     workshop.add("one", GOOD.format(name="same"))
     workshop.add("two", GOOD.format(name="same"), "other", "1.0")
@@ -273,6 +291,12 @@ def test_a_plugin_for_another_api_is_quarantined_and_says_so(
     workshop.add("shiny", RANGED.format(range=range_, also=also))
     assert workshop.info("shiny").error == f"needs mmtk.api {range_}, and this mmtk has 1.0"
     assert workshop.load().registry.of_kind("head") == []
+
+
+def test_a_range_with_its_type_is_read_where_the_import_fails(workshop: Workshop) -> None:
+    source = RANGED.format(range=">=3", also=", FromTheFuture").replace("MMTK_API =", "MMTK_API: str =")
+    workshop.add("shiny", source)
+    assert workshop.info("shiny").error == "needs mmtk.api >=3, and this mmtk has 1.0"
 
 
 def test_a_plugin_in_range_that_cannot_be_imported_says_why(workshop: Workshop) -> None:
