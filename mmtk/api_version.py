@@ -41,9 +41,14 @@ def stated_range(point: EntryPoint) -> Any:
     values = [
         node.value
         for node in tree.body
-        if isinstance(node, ast.Assign) and any(ast.unparse(target) == RANGE for target in node.targets)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and RANGE in _assigned(node)
     ]
     return values[-1].value if values and isinstance(values[-1], ast.Constant) else None
+
+
+def _assigned(statement: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return [ast.unparse(target) for target in targets]
 
 
 def _written() -> str:

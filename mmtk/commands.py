@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,9 +10,6 @@ from mmtk.errors import PluginError
 
 if TYPE_CHECKING:
     import argparse
-
-NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 class CommandModule(Protocol):
@@ -118,36 +114,25 @@ BUILT_IN = (
 )
 
 
-def command_fault(command: Any) -> str | None:
-    """Say what is wrong with a command or one of its group, as far as can be seen without importing it."""
-    if not isinstance(command, Command):
-        return f"mmtk_commands gave {command!r}, which is no Command"
-    if not NAME.fullmatch(command.name):
-        return f"command '{command.name}': a name is made of lower-case letters, digits and '-'"
-    if bool(command.module) == bool(command.commands):
-        return f"command '{command.name}' needs a module, or commands of its own, and not both"
-    if command.module and not MODULE.fullmatch(command.module):
-        return f"command '{command.name}': its module '{command.module}' is no 'package.module'"
-    return next(filter(None, map(command_fault, command.commands)), None) or repeated(command.commands)
+def load_command(command: Command, origin: str = "") -> CommandModule:
+    """Import a command. Raises PluginError when that fails or the module is no ``CommandModule``.
 
-
-def repeated(commands: tuple[Command, ...]) -> str | None:
-    """Name a command that is there twice, if there is one."""
-    names = [command.name for command in commands]
-    again = next((name for name in names if names.count(name) > 1), None)
-    return f"offers command '{again}' twice" if again else None
-
-
-def load_command(command: Command) -> CommandModule:
-    """Import a command. Raises PluginError when that fails or the module is no ``CommandModule``."""
+    ``origin`` is its plugin with distribution and version; empty for mmtk's own.
+    """
+    who = described(command, origin)
     try:
         module: Any = importlib.import_module(command.module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
-            f"command '{command.name}': {command.module} can't be imported: {type(error).__name__}: {error}"
+            f"{who}: {command.module} can't be imported: {type(error).__name__}: {error}"
         ) from error
     for name in ("add_arguments", "execute"):
         if not callable(getattr(module, name, None)):
-            raise PluginError(f"command '{command.name}': {command.module} has no function '{name}'")
+            raise PluginError(f"{who}: {command.module} has no function '{name}'")
     loaded: CommandModule = module
     return loaded
+
+
+def described(command: Command, origin: str) -> str:
+    """The command with its origin, for messages."""
+    return f"command '{command.name}'{f' (from {origin})' if origin else ''}"

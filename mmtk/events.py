@@ -10,6 +10,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from mmtk.printable import printable_lines
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,15 @@ class Listener:
     required: bool = False
 
 
+def _say_beside(text: str) -> None:
+    """Say something where no run has a better place: the standard output may be for programs."""
+    print(f"mmtk: {printable_lines(text)}", file=sys.stderr)
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
 class Listeners:
     """The implementations of hooks by the plugins that work, in the order of the plugins' names.
 
@@ -131,7 +143,7 @@ class Listeners:
 
     def __init__(self, by_hook: Mapping[str, tuple[Listener, ...]] | None = None) -> None:
         self._by_hook = dict(by_hook or {})
-        self.say: Callable[[str], None] = _beside_results
+        self.say: Callable[[str], None] = _say_beside
 
     def __reduce__(self) -> tuple[object, ...]:
         return Listeners, ()  # a worker process has its own run's events told by the first one
@@ -153,19 +165,32 @@ class Listeners:
 
     def tell(self, event: object) -> None:
         """Let every listener know of an event."""
-        self.ask(HOOKS[type(event)], event=event)
+        self._call(HOOKS[type(event)], {"event": event}, _as_it_is)
 
-    def ask(self, hook: str, **arguments: object) -> list[object]:
-        """Call a hook of every listener; return what they return, without those that fail."""
-        return [answer for _who, answer in self.answers(hook, **arguments)]
+    def ask(
+        self, hook: str, read: Callable[[Any], Any] = _as_it_is, /, **arguments: object
+    ) -> list[tuple[str, Any]]:
+        """Call a hook of every listener; return who answers and what, without those that fail.
 
-    def answers(self, hook: str, **arguments: object) -> list[tuple[str, object]]:
-        """Ask likewise; each answer comes with who gave it, since it may be one that can't be used."""
-        answers: list[tuple[str, object]] = []
+        Args:
+            hook: its name.
+            read: makes of an answer what is returned; where that fails, the listener has.
+            arguments: the hook's.
+        """
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints beside its answer is no output
+            return self._call(hook, arguments, read)
+
+    def _call(
+        self, hook: str, arguments: Mapping[str, object], read: Callable[[Any], Any]
+    ) -> list[tuple[str, Any]]:
+        answers: list[tuple[str, Any]] = []
         for listener in self._by_hook.get(hook, ()):
             try:
-                answers += [(listener.who, answer) for answer in listener.call(**arguments)]
-            except Exception as error:  # any fault of a plugin's
+                answers += [(listener.who, read(answer)) for answer in listener.call(**arguments)]
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # any fault of a plugin's, which may not end a run either
                 if listener.required:
                     raise
                 self._without(hook, listener)
@@ -176,17 +201,12 @@ class Listeners:
         """Let a listener do what is no hook, such as closing; its failure is named and stops nothing."""
         try:
             call()
-        except Exception as error:  # as in a hook
+        except (Exception, SystemExit) as error:  # as in a hook
             self._blame(who, what, error)
 
     def _without(self, hook: str, listener: Listener) -> None:
         self._by_hook[hook] = tuple(one for one in self._by_hook[hook] if one is not listener)
 
-    def _blame(self, who: str, what: str, error: Exception) -> None:
+    def _blame(self, who: str, what: str, error: BaseException) -> None:
         first = (str(error).strip().splitlines() or [""])[0]
         self.say(f"{who} failed {what}: {type(error).__name__}{f': {first}' if first else ''}")
-
-
-def _beside_results(text: str) -> None:
-    """Say it where it is no part of what a command prints, such as its JSON; a run has words of its own."""
-    print(text, file=sys.stderr)

@@ -53,6 +53,8 @@ class PluginChoice:
 def take_options(arguments: Iterable[str]) -> list[str]:
     """Take ``--no-plugin NAME`` out of a command line, into the environment, which other ranks inherit.
 
+    Of several plugins the names stand in options of their own, or in one with commas between them.
+
     Raises PluginError for an option without a name.
     """
     rest: list[str] = []
@@ -66,9 +68,10 @@ def take_options(arguments: Iterable[str]) -> list[str]:
         else:
             rest.append(word)
             continue
-        if not name or name.startswith("-"):
+        names = [one.strip() for one in name.split(",")]
+        if any(not one or one.startswith("-") for one in names):
             raise PluginError(f"{OPTION} needs the name of a plugin; 'mmtk list-plugins' lists them")
-        blocked.append(f"-{name}")
+        blocked += [f"-{one}" for one in names]
     if blocked:
         os.environ[VARIABLE] = ",".join(filter(None, [os.environ.get(VARIABLE, ""), *blocked]))
     return rest

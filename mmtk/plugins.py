@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from inspect import signature
 from typing import Any
 
 import pluggy
 
 from mmtk import hookspecs
 from mmtk.api_version import RANGE, api_fault, stated_range
-from mmtk.commands import BUILT_IN, Command, command_fault, repeated
+from mmtk.commands import BUILT_IN, Command
 from mmtk.events import Listener, Listeners
 from mmtk.hookspecs import PROJECT_NAME
-from mmtk.kinds import KINDS
+from mmtk.offers import offers_fault
 from mmtk.plugin_choice import PluginChoice
 from mmtk.registry import Component, Registration, Registry, nearest
 
 GROUP = "mmtk"
 OFFERS = ("mmtk_components", "mmtk_commands")  # hooks that are called when plugins are loaded
-NAME = re.compile(r"[A-Za-z0-9_.-]+")
-IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class PluginInfo:
     commands: tuple[Command, ...] = ()
     left_out: bool = False
 
+    @property
+    def origin(self) -> str:
+        """The plugin, its distribution and its version, for messages."""
+        return f"{self.name}/{self.distribution} {self.version}"
+
 
 @dataclass(frozen=True)
 class PluginHost:
@@ -63,6 +68,11 @@ class PluginHost:
         """The commands that plugins add, in the order of the plugins."""
         return tuple(command for plugin in self.plugins for command in plugin.commands)
 
+    @property
+    def command_origins(self) -> dict[str, str]:
+        """By the names of those commands their plugins, each with its distribution, for messages."""
+        return {command.name: plugin.origin for plugin in self.plugins for command in plugin.commands}
+
 
 def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
     """Load every plugin. A broken one is quarantined with its reason and never stops the others.
@@ -73,9 +83,13 @@ def load_plugins(points: Iterable[EntryPoint] | None = None) -> PluginHost:
 
     Raises PluginError when ``MMTK_PLUGINS`` names what is no plugin.
     """
+    with contextlib.redirect_stdout(sys.stderr):  # what plugins print is no part of a command's output
+        return _loaded(list(entry_points(group=GROUP) if points is None else points))
+
+
+def _loaded(found: list[EntryPoint]) -> PluginHost:
     manager = pluggy.PluginManager(PROJECT_NAME)
     manager.add_hookspecs(hookspecs)
-    found = list(entry_points(group=GROUP) if points is None else points)
     choice = PluginChoice.of_environment()
     choice.check({point.name for point in found})
     plugins: dict[str, PluginInfo] = {}
@@ -142,13 +156,32 @@ def _register(manager: pluggy.PluginManager, point: EntryPoint) -> str | None:
         return fault
     try:
         manager.register(module, name=point.name)
-    except (pluggy.PluginValidationError, ValueError) as error:
+    except pluggy.PluginValidationError as error:
         if manager.has_plugin(point.name):
             manager.unregister(name=point.name)
+        return _argument_fault(module) or "; ".join(str(error).strip().splitlines())
+    except ValueError as error:  # the module is another plugin's as well
         return _first_line(error)
     if not manager.get_hookcallers(module):
         manager.unregister(name=point.name)
         return f"implements no hook of mmtk, such as {OFFERS[0]}; is @hookimpl missing?"
+    return None
+
+
+def _argument_fault(module: Any) -> str | None:
+    """Name a hook that takes an argument which it isn't given, and what it is given instead."""
+    for hook in _hooks():
+        function: Any = getattr(module, hook, None)
+        if not hasattr(function, f"{PROJECT_NAME}_impl"):
+            continue
+        given = signature(getattr(hookspecs, hook)).parameters
+        taken = signature(function).parameters.values()
+        needed = [
+            one.name for one in taken if one.kind is one.POSITIONAL_OR_KEYWORD and one.default is one.empty
+        ]
+        if wrong := next((name for name in needed if name not in given), None):
+            known = f"'{next(iter(given))}'" if given else "none"
+            return f"its hook {hook} takes the argument '{wrong}', and is given {known}"
     return None
 
 
@@ -186,13 +219,11 @@ def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
         except (Exception, SystemExit) as error:
             return replace(info, error=f"{hook} failed: {_first_line(error)}")
     components, commands = offers["mmtk_components"], offers["mmtk_commands"]
-    faults = [fault for component in components if (fault := _fault(component))]
-    names = [(component.kind, component.name) for component in components if isinstance(component, Component)]
-    faults += [
-        f"offers {kind} '{name}' twice" for kind, name in sorted(set(names)) if names.count((kind, name)) > 1
-    ]
-    faults += [fault for command in commands if (fault := command_fault(command))]
-    if fault := faults[0] if faults else repeated(commands):
+    try:
+        fault = offers_fault(components, commands)
+    except Exception as error:  # what the plugin gave raises when it is looked at
+        fault = f"offers what can't be read: {_first_line(error)}"
+    if fault:
         return replace(info, error=fault)
     return replace(info, components=components, commands=commands)
 
@@ -215,33 +246,20 @@ def _without_clashes(plugins: Mapping[str, PluginInfo]) -> dict[str, PluginInfo]
     return settled
 
 
-def _fault(component: Any) -> str | None:
-    """Say what is wrong with a component, as far as it can be seen without importing it."""
-    if not isinstance(component, Component):
-        return f"mmtk_components gave {component!r}, which is no Component"
-    if component.kind not in KINDS:
-        near = nearest(component.kind, KINDS)
-        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(KINDS)}"
-        return f"component '{component.name}' has the unknown kind '{component.kind}'; {hint}"
-    if not NAME.fullmatch(component.name):
-        return f"{component.kind} '{component.name}': a name is made of letters, digits, '_', '-' and '.'"
-    for what, spec in (("factory", component.factory), ("config", component.config)):
-        if spec is not None and not IMPORT_STRING.fullmatch(spec):
-            return f"{component.kind} '{component.name}': its {what} '{spec}' is no 'module:attribute'"
-    return None
-
-
 def _registry(plugins: Iterable[PluginInfo], listeners: Listeners) -> Registry:
     registrations: list[Registration] = []
     broken: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for plugin in plugins:
         registrations += [
             Registration(component, plugin.name, plugin.distribution, plugin.version)
             for component in plugin.components
         ]
-        if plugin.error is not None:
+        if plugin.left_out:
+            left_out[plugin.name] = str(plugin.error)
+        elif plugin.error is not None:
             broken.setdefault(plugin.name, f"{plugin.error} ({plugin.distribution} {plugin.version})")
-    return Registry(registrations, broken, listeners)
+    return Registry(registrations, broken, listeners, left_out)
 
 
 def _first_line(error: BaseException) -> str:

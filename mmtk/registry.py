@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmtk.errors import PluginError, RecipeError
@@ -55,26 +57,67 @@ class Registration:
         """The plugin, its distribution and its version, for messages."""
         return f"{self.plugin}/{self.distribution} {self.version}"
 
+    @property
+    def described(self) -> str:
+        """The component with its origin, for messages."""
+        return f"{self.component.kind} '{self.component.name}' (from {self.origin})"
+
     def factory(self) -> Callable[..., Any]:
-        """Import the factory. Raises PluginError when that fails."""
+        """Import the factory. Raises PluginError when that fails, or it can't be called."""
         factory: Callable[..., Any] = self._import("factory", self.component.factory)
+        if not callable(factory):
+            what, spec = a_kind(type(factory).__name__), self.component.factory
+            raise PluginError(f"the factory of {self.described}, {spec}, is {what}, which can't be called")
         return factory
 
     def config(self) -> type | None:
         """Import the config dataclass; None where there is none. Raises PluginError when that fails."""
         if self.component.config is None:
             return None
-        config: type = self._import("config", self.component.config)
+        with contextlib.redirect_stdout(sys.stderr):  # it may print, and a command's output be JSON
+            config: type = self._import("config", self.component.config)
         return config
 
     def _import(self, what: str, spec: str) -> Any:
         try:
             return import_attribute(spec)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
-                f"the {what} of {self.component.kind} '{self.component.name}' (from {self.origin}),"
-                f" {spec}, can't be imported: {type(error).__name__}: {error}"
+                f"the {what} of {self.described}, {spec}, can't be imported: {type(error).__name__}: {error}"
             ) from error
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The plugins whose components and commands are missing, each with the reason.
+
+    Attributes:
+        broken: those that can't be used.
+        left_out: those that the user has asked not to load.
+    """
+
+    broken: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, plugin: str) -> str | None:
+        """Say what has become of a plugin, if it is missing."""
+        if plugin in self.left_out:
+            return f"plugin '{plugin}' is left out ({self.left_out[plugin]})"
+        return f"plugin '{plugin}' is broken: {self.broken[plugin]}" if plugin in self.broken else None
+
+    def notes(self, offers: str, near: str | None) -> str:
+        """What to add to the message that something unknown was asked for, which a missing plugin may offer.
+
+        Args:
+            offers: what it may be, such as "components".
+            near: a near spelling of what was asked for, which makes a plugin's fault less likely.
+        """
+        if near is None:
+            said = [self.of(plugin) for plugin in (*self.broken, *self.left_out)]
+            return "".join(f" ({one}; its {offers} are missing)" for one in said)
+        if not self.broken:
+            return ""
+        return f" ({offers} of broken plugins are missing: {', '.join(self.broken)}; see 'mmtk list-plugins')"
 
 
 class Registry:
@@ -90,13 +133,14 @@ class Registry:
         registrations: Iterable[Registration] = (),
         broken: Mapping[str, str] | None = None,
         listeners: Listeners | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
-        """Take the components, for each broken plugin what is wrong with it, and who hears of events.
+        """Take the components, who hears of events, and by their names why plugins are broken or left out.
 
         Raises:
             PluginError: one plugin offers two components of one kind and name.
         """
-        self.broken = dict(broken or {})
+        self.missing = Missing(dict(broken or {}), dict(left_out or {}))
         self.listeners = listeners or Listeners()
         self._kinds: dict[str, dict[str, Registration]] = {}
         self._preferred: frozenset[str] = frozenset()
@@ -161,20 +205,16 @@ class Registry:
         return next((some[0] for some in (found, preferred, own) if len(some) == 1), None)
 
     def _unknown(self, kind: str, name: str) -> str:
-        plugin = name.partition("/")[0] if "/" in name else None
-        if plugin in self.broken:
-            return f"{kind} '{name}' can't be used: plugin '{plugin}' is broken: {self.broken[plugin]}"
-        message = f"unknown {kind} '{name}'; {self._nearest(kind, name)}"
-        for other, reason in self.broken.items():
-            message += f" (plugin '{other}' is broken, so its components are missing: {reason})"
-        return message
-
-    def _nearest(self, kind: str, name: str) -> str:
+        if "/" in name and (missing := self.missing.of(name.partition("/")[0])):
+            return f"{kind} '{name}' can't be used: {missing}"
         spellings = {
             spelling for one in self.of_kind(kind) for spelling in (one.component.name, one.qualified_name)
         }
-        if near := nearest(name, spellings):
-            return f"did you mean '{near}'?"
+        near = nearest(name, spellings)
+        hint = f"did you mean '{near}'?" if near else self._alternatives(kind, name)
+        return f"unknown {kind} '{name}'; {hint}{self.missing.notes('components', near)}"
+
+    def _alternatives(self, kind: str, name: str) -> str:
         if kinds := sorted(other for other in self._kinds if self._has(other, name)):
             return f"there is {a_kind(kinds[0])} of this name, but {a_kind(kind)} is needed here"
         names = sorted({one.component.name for one in self.of_kind(kind)})

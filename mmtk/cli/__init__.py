@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mmtk.cli import completion
 from mmtk.cli.parser import USER_ERROR, Parser, build_parser
 from mmtk.cli.results import note
-from mmtk.commands import BUILT_IN, Command
+from mmtk.commands import BUILT_IN
 from mmtk.disk import FULL_DISK
 from mmtk.distributed.launcher import note_exit
 from mmtk.distributed.ranks import SilentExitError
@@ -39,11 +39,10 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     """Run one command; return its exit code, and what is unsaid as it may follow from another rank's end."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if completion.asked():
-        words = completion.typed_words()
-        completion.answer(build_parser(*_commands(words), [*words, "--help"]))
+        completion.answer(_parser([*completion.typed_words(), "--help"]))
     try:
         arguments = take_options(arguments)
-        parsed = _parsed(build_parser(*_commands(arguments), arguments), arguments)
+        parsed = _parsed(_parser(arguments), arguments)
         return parsed.execute(parsed), ""
     except LostContactError as lost:
         return lost.exit_code, str(lost)
@@ -64,14 +63,14 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         return exit_code(signal_), f"interrupted{again}"
 
 
-def _commands(arguments: Sequence[str]) -> tuple[Sequence[Command], Mapping[str, str]]:
-    """The commands that may be meant, and why plugins are broken. Plugins are asked only where it matters."""
+def _parser(arguments: Sequence[str]) -> Parser:
+    """The parser of a command line. Plugins are asked for their commands only where it matters."""
     if arguments and arguments[0] in WITHOUT_PLUGINS:
-        return BUILT_IN, {}
+        return build_parser(BUILT_IN, {}, arguments)
     from mmtk.plugins import load_plugins
 
     host = load_plugins()
-    return [*BUILT_IN, *host.commands], host.registry.broken
+    return build_parser([*BUILT_IN, *host.commands], host.command_origins, arguments, host.registry.missing)
 
 
 def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from mmtk.commands import Command, load_command
+from mmtk.blame import blamed
+from mmtk.commands import Command, CommandModule, described, load_command
 from mmtk.plugin_choice import OPTION
 from mmtk.printable import printable_lines
-from mmtk.registry import nearest
+from mmtk.registry import Missing, nearest
 
 USER_ERROR = 2
+NOTHING_MISSING = Missing()
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,13 +35,19 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build_parser(commands: Sequence[Command], broken: Mapping[str, str], words: Sequence[str]) -> Parser:
+def build_parser(
+    commands: Sequence[Command],
+    origins: Mapping[str, str],
+    words: Sequence[str],
+    missing: Missing = NOTHING_MISSING,
+) -> Parser:
     """Return a parser of the command line ``words``. It ends the program where they name no command.
 
     Args:
         commands: all that there are.
-        broken: why plugins are quarantined, by their names: an unknown command may be one of theirs.
+        origins: by the names of commands their plugins, each with its distribution; mmtk's own have none.
         words: what the user has typed.
+        missing: plugins that are not loaded; an unknown command may be one of theirs.
 
     Raises:
         PluginError: the command that is named can't be imported.
@@ -52,12 +61,16 @@ def build_parser(commands: Sequence[Command], broken: Mapping[str, str], words: 
         OPTION, metavar="NAME", help="leave a plugin out, before or behind the command; may be repeated"
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show mmtk's version and exit")
-    _add(parser, commands, broken, words)
+    _add(parser, commands, origins, words, missing)
     return parser
 
 
 def _add(
-    parser: Parser, commands: Sequence[Command], broken: Mapping[str, str], words: Sequence[str]
+    parser: Parser,
+    commands: Sequence[Command],
+    origins: Mapping[str, str],
+    words: Sequence[str],
+    missing: Missing,
 ) -> None:
     """Add commands to the parser; the one that the first word names gets its own arguments or commands."""
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -66,25 +79,39 @@ def _add(
         child = subparsers.add_parser(command.name, help=shown, description=shown, allow_abbrev=False)
         if command.name not in words[:1]:
             continue
+        origin = origins.get(command.name, "")
         if command.commands:
-            _add(child, command.commands, {}, words[1:])
+            inherited = {inner.name: origin for inner in command.commands}
+            _add(child, command.commands, inherited, words[1:], NOTHING_MISSING)
             continue
-        module = load_command(command)
-        module.add_arguments(child)
-        child.set_defaults(execute=module.execute)
+        _fill(child, command, origin)
     if not words:
         parser.print_help(sys.stderr)
         parser.exit(USER_ERROR)
     if not words[0].startswith("-") and words[0] not in subparsers.choices:
-        parser.error(_unknown(words[0], commands, broken))
+        parser.error(_unknown(words[0], commands, missing))
 
 
-def _unknown(word: str, commands: Sequence[Command], broken: Mapping[str, str]) -> str:
+def _fill(parser: Parser, command: Command, origin: str) -> None:
+    """Give a command its arguments and what it does; a plugin's is named where its code fails."""
+    module = load_command(command, origin)
+    if not origin:
+        module.add_arguments(parser)
+        parser.set_defaults(execute=module.execute)
+        return
+    who = described(command, origin)
+    with blamed(who, "named its arguments", may_exit=True):
+        module.add_arguments(parser)
+    parser.set_defaults(execute=functools.partial(_execute, module, who))
+
+
+def _execute(module: CommandModule, who: str, arguments: argparse.Namespace) -> int:
+    with blamed(who, "was called", may_exit=True):
+        return module.execute(arguments)
+
+
+def _unknown(word: str, commands: Sequence[Command], missing: Missing) -> str:
     names = [command.name for command in commands]
     near = nearest(word, names)
     hint = f"did you mean '{near}'?" if near else f"there are {', '.join(names)}"
-    missing = [
-        f" (plugin '{name}' is broken, so its commands are missing: {reason})"
-        for name, reason in broken.items()
-    ]
-    return f"unknown command '{word}'; {hint}{''.join(missing)}"
+    return f"unknown command '{word}'; {hint}{missing.notes('commands', near)}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +49,11 @@ def checked_recipe(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Regist
         RecipeError: with everything that is wrong in the recipe.
         PluginError: two plugins claim one component.
     """
+    with contextlib.redirect_stdout(sys.stderr):  # configs of plugins have a say, and may print
+        return _checked(arguments)
+
+
+def _checked(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Registry]:
     from mmtk.errors import RecipeError
     from mmtk.plugins import load_plugins
     from mmtk.recipe import check_recipe, load_recipe

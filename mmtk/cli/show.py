@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -31,7 +33,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if len(arguments.component) > 2:
         raise RecipeError("expected KIND NAME, or NAME alone")
     registry = load_plugins().registry
-    page = component_page(find_component(registry, arguments.component), registry)
+    with contextlib.redirect_stdout(sys.stderr):  # what plugins print is no part of the page
+        page = component_page(find_component(registry, arguments.component), registry)
     if arguments.json:
         print(json.dumps(asdict(page), indent=2))
     else:

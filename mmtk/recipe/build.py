@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from mmtk.blame import blamed
 from mmtk.config import Input
 from mmtk.errors import RecipeError
 from mmtk.recipe.marks import Marked, Place, mark
@@ -40,7 +41,7 @@ class ComponentBlueprint:
 
         Raises:
             RecipeError: the factory doesn't take these keys, or refuses their values with a ValueError.
-            PluginError: the factory can't be imported.
+            PluginError: the factory can't be imported or called, or needs a module that isn't there.
         """
         registration = self.registry.get(self.node.kind, self.node.use)
         factory = registration.factory()
@@ -56,7 +57,8 @@ class ComponentBlueprint:
         except TypeError as error:
             raise RecipeError(f"{where}{who}: {registration.component.factory}: {error}") from error
         try:
-            return factory(**keys, **injected)
+            with blamed(who, "was built"):
+                return factory(**keys, **injected)
         except ValueError as error:
             raise RecipeError(f"{where}{who} can't be built: {error}") from error
 

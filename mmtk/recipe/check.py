@@ -145,7 +145,7 @@ class _RecipeCheck:
         """
         found: dict[str, Marked] = {}
         listeners = self.registry.listeners
-        for who, given in listeners.answers("mmtk_recipe_defaults"):
+        for who, given in listeners.ask("mmtk_recipe_defaults"):
             marked = mark(given, self.document.root.place)
             if fault := self.default_fault(marked):
                 listeners.say(f"{who} gives defaults of recipes that are wrong and are left out: {fault}")

@@ -11,7 +11,7 @@ from mmtk.kinds import ReportSection
 from mmtk.report.section import Accompanied
 from mmtk.stages.reports import FILES
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def write_files(folder: Path, stage: str, sections: Mapping[str, ReportSection]) -> dict[str, str]:
@@ -29,7 +29,7 @@ def write_files(folder: Path, stage: str, sections: Mapping[str, ReportSection])
             continue
         address = f"{FILES}/{stage}/{anchor}/"
         for name, content in section.files():
-            assert _NAME.fullmatch(name), f"a section's file can't be named {name!r}"
+            assert FILE_NAME.fullmatch(name), f"a section's file can't be named {name!r}"
             path = folder / address / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -12,6 +13,7 @@ from mmtk.kinds import Blueprint, ReportSection
 from mmtk.report.beside import write_files
 from mmtk.report.configs import ReportConfig
 from mmtk.report.history import stage_times
+from mmtk.report.made import made, sections_of
 from mmtk.report.page import Making, anchored, render_page
 from mmtk.stages.context import StageContext
 
@@ -51,9 +53,18 @@ class ReportStage:
 
 
 def _of_plugins(context: StageContext) -> list[ReportSection]:
-    """The sections that plugins add to every report, behind those of the recipe."""
-    answers = context.registry.listeners.ask("mmtk_report_sections", folder=context.folder.parent)
-    return [section for sections in answers if isinstance(sections, Iterable) for section in sections]
+    """The sections that plugins add to every report, behind those of the recipe, without those that fail."""
+    listeners = context.registry.listeners
+    kept: list[ReportSection] = []
+
+    def keep(section: ReportSection) -> None:
+        kept.append(made(section))
+
+    for who, sections in listeners.ask("mmtk_report_sections", sections_of, folder=context.folder.parent):
+        for section in sections:
+            what = "in a section of its hook mmtk_report_sections, which is left out"
+            listeners.attempt(who, what, functools.partial(keep, section))
+    return kept
 
 
 def _built(place: int, blueprint: Blueprint[ReportSection], context: StageContext) -> ReportSection:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmtk.blame import blamed
 from mmtk.errors import MmtkError
 from mmtk.recipe.build import blueprint
 from mmtk.stages.context import EstimateContext
@@ -59,7 +60,8 @@ class _DryRun:
             self.done.add(stage.name)
             return
         try:
-            yield from self.estimate(stage, decision)
+            with blamed(self.registry.get("stage", stage.node.use).described, "told what it would take"):
+                yield from self.estimate(stage, decision)
         except MmtkError as error:
             yield f"can't be estimated: {error}"
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmtk.blame import blamed
 from mmtk.disk import FULL_DISK, cause_and_room
 from mmtk.distributed.group import process_group
 from mmtk.distributed.ranks import Ranks
@@ -77,7 +78,9 @@ def _follow(checked: CheckedRecipe, registry: Registry, ranks: Ranks) -> None:
         if ranks.hear(f"{name}/for_all"):
             context = _context(checked, checked.stages[name], registry, ranks, lambda _text: None)
             try:
-                _build(checked, checked.stages[name], registry).run(context)
+                built = _build(checked, checked.stages[name], registry)
+                with _blamed(checked.stages[name], registry):
+                    built.run(context)
             except MmtkError as error:
                 raise _in_stage(name, error) from error
         ranks.hear(f"{name}/ended")
@@ -94,6 +97,11 @@ def _build(checked: CheckedRecipe, stage: CheckedStage, registry: Registry) -> S
     """Build a stage with its inputs' paths."""
     built: Stage = blueprint(stage.node, registry, inputs_of(checked, stage)).build()
     return built
+
+
+def _blamed(stage: CheckedStage, registry: Registry) -> contextlib.AbstractContextManager[None]:
+    """What names the stage's plugin when its code fails within."""
+    return blamed(registry.get("stage", stage.node.use).described, "ran")
 
 
 def _context(
@@ -190,7 +198,8 @@ class Run:
         try:
             built = _build(self.checked, stage, self.registry)
             if hasattr(built, "check_ready"):
-                built.check_ready(context)
+                with _blamed(stage, self.registry):
+                    built.check_ready(context)
         except MmtkError as error:
             raise _in_stage(stage.name, error) from error
 
@@ -227,7 +236,8 @@ class Run:
         context = _context(self.checked, stage, self.registry, self.ranks, self.say)
         built = _build(self.checked, stage, self.registry)
         self.ranks.tell(f"{stage.name}/for_all", getattr(built, "every_rank", False))
-        built.run(context)
+        with _blamed(stage, self.registry):
+            built.run(context)
         if missing := missing_outputs(folder, stage.outputs):
             raise StageError(f"ended without its declared output {', '.join(missing)}")
 

@@ -18,6 +18,7 @@ from mmtk.cli import main
 from mmtk.component_hooks import hooks_of
 from mmtk.errors import PluginError
 from mmtk.events import HOOKS, Listener, Listeners, MetricsLogged, RunStarted, StepEnded
+from mmtk.plugin_choice import take_options
 from mmtk.plugins import GROUP, load_plugins
 from mmtk.recipe import check_recipe, load_recipe
 
@@ -112,6 +113,46 @@ def test_a_failed_stage_is_told_of(
     assert events[2].message == "no emoji today"
 
 
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (
+            ModuleNotFoundError("No module named 'nosuchlib'", name="nosuchlib"),
+            "needs the module 'nosuchlib', which",
+        ),
+        (SystemExit(0), "tried to end the program (SystemExit: 0) when it ran"),
+    ],
+)
+def test_a_stage_that_lacks_a_module_or_ends_the_program(
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: BaseException,
+    message: str,
+) -> None:
+    from mmtk_emoji.stage import EmojiDataStage
+
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(EmojiDataStage, "run", fail)
+    assert main(["run", str(recipe)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mmtk: stage 'emoji': stage 'emoji_data' (from emoji/mmtk ")
+    assert f") {message}" in said
+
+
+def test_a_bug_in_a_stage_keeps_its_traceback_and_names_the_plugin(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtk_emoji.stage import EmojiDataStage
+
+    monkeypatch.setattr(EmojiDataStage, "run", lambda *_: dict[str, int]()["x"])
+    with pytest.raises(KeyError) as caught:
+        main(["run", str(recipe)])
+    assert caught.value.__notes__[0].startswith("This happened when stage 'emoji_data' (from emoji/mmtk ")
+
+
 def test_a_hook_that_fails_is_named_once_and_the_run_goes_on(
     recipe: Path, installed: list[EntryPoint], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +167,34 @@ def test_a_hook_that_fails_is_named_once_and_the_run_goes_on(
     assert said.count("failed in its hook mmtk_stage_started") == 1
     assert "plugin 'failing' (unknown unknown)" in said
     assert "ValueError: no StageStarted" in said
+
+
+def test_a_hook_that_ends_the_program_fails_like_any_other(
+    recipe: Path, installed: list[EntryPoint], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave() -> None:
+        sys.exit(0)
+
+    def leave_early() -> None:
+        sys.exit("no defaults")
+
+    events: list[Any] = []
+    leaving = plugin("leaving", mmtk_stage_ended=leave, mmtk_recipe_defaults=leave_early)
+    installed += [leaving, listening(events)]
+    assert main(["run", str(recipe)]) == 0
+    assert names(events)[-1] == "RunEnded"
+    assert events[-1].outcome == "done"
+    printed = "".join(capsys.readouterr())
+    assert "failed in its hook mmtk_stage_ended, which is not called again: SystemExit: 0" in printed
+    assert "failed in its hook mmtk_recipe_defaults, which is not called again: SystemExit: no def" in printed
+
+
+def test_a_listener_that_ends_the_program_when_it_is_closed_is_named() -> None:
+    said: list[str] = []
+    listeners = Listeners()
+    listeners.say = said.append
+    listeners.attempt("logger 'one'", "when it was closed", lambda: sys.exit(3))
+    assert said == ["logger 'one' failed when it was closed: SystemExit: 3"]
 
 
 def test_an_interruption_in_a_hook_is_one_of_the_run() -> None:
@@ -212,6 +281,26 @@ def test_picked_plugins_are_the_only_ones_from_outside(
     assert found["blip"] is None
     assert found["one"] == "not among those that MMTK_PLUGINS picks"
     assert found["albef"] == "blocked by MMTK_PLUGINS or --no-plugin"
+
+
+def test_several_plugins_are_left_out_by_one_option(
+    installed: list[EntryPoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed += [plugin(name, mmtk_recipe_defaults=no_defaults) for name in ("one", "two", "three")]
+    monkeypatch.setenv("MMTK_PLUGINS", "")
+    assert take_options(["list-plugins", "--no-plugin", "one, two", "--no-plugin=albef"]) == ["list-plugins"]
+    found = {
+        one.name: one.left_out
+        for one in load_plugins().plugins
+        if one.name in ("one", "two", "three", "albef")
+    }
+    assert found == {"one": True, "two": True, "three": False, "albef": True}
+
+
+@pytest.mark.parametrize("names", ["", "one,", ",one", "one,-two", "-one"])
+def test_no_plugin_needs_names(names: str) -> None:
+    with pytest.raises(PluginError, match="--no-plugin needs the name of a plugin"):
+        take_options(["list-plugins", f"--no-plugin={names}"])
 
 
 def test_misspelt_choices_are_refused(

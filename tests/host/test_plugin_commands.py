@@ -111,6 +111,7 @@ def test_help_lists_a_command_without_importing_it(shop: Shop, capsys: pytest.Ca
     ("source", "message"),
     [
         ("import nowhere_at_all", "can't be imported: ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("raise SystemExit(0)", "can't be imported: SystemExit: 0"),
         ("def add_arguments(parser): pass", "has no function 'execute'"),
     ],
 )
@@ -121,19 +122,59 @@ def test_a_command_that_cant_be_used(
     shop.add("parrot", f"Command('say', '{module}')")
     assert ended("say", "hello") == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"mmtk: command 'say': {module} ")
+    assert error.startswith(f"mmtk: command 'say' (from parrot/kit 2.0): {module} ")
     assert message in error
     assert "Traceback" not in error
 
 
-def test_an_unknown_command_may_be_a_plugins(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("function", ["add_arguments", "execute"])
+def test_a_command_that_lacks_a_module(shop: Shop, capsys: pytest.CaptureFixture[str], function: str) -> None:
+    module = shop.module(f"lacking_{function}", f"{MODULE}\ndef {function}(_):\n    import nosuchlib\n")
+    shop.add("parrot", f"Command('bird', commands=(Command('say', '{module}'),))")
+    assert ended("bird", "say", "hello") == 2
+    assert capsys.readouterr().err == (
+        "mmtk: command 'say' (from parrot/kit 2.0) needs the module 'nosuchlib', which is not installed\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "doing"), [("add_arguments", "named its arguments"), ("execute", "was called")]
+)
+def test_a_bug_in_a_command_keeps_its_traceback_and_names_the_plugin(
+    shop: Shop, function: str, doing: str
+) -> None:
+    module = shop.module(f"buggy_{function}", f"{MODULE}\ndef {function}(_):\n    return {{}}['x']\n")
+    shop.add("parrot", f"Command('say', '{module}')")
+    with pytest.raises(KeyError) as caught:
+        main(["say", "hello"])
+    assert caught.value.__notes__ == [f"This happened when command 'say' (from parrot/kit 2.0) {doing}."]
+
+
+def test_a_command_may_end_the_program(shop: Shop) -> None:
+    module = shop.module("ending", f"{MODULE}\ndef execute(_):\n    raise SystemExit(5)\n")
+    shop.add("parrot", f"Command('say', '{module}')")
+    assert ended("say", "hello") == 5
+
+
+def test_an_unknown_command_may_be_a_plugins(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMTK_PLUGINS", "")
     shop.add("parrot", "Command('repeat', 'json')")
     assert ended("repaet") == 2
     assert "unknown command 'repaet'; did you mean 'repeat'?" in capsys.readouterr().err
     shop.add("torn", "1 / 0")
     assert ended("xyzzy") == 2
     error = capsys.readouterr().err
-    assert "repeat (plugin 'torn' is broken, so its commands are missing: mmtk_commands failed: Zero" in error
+    why = "mmtk_commands failed: ZeroDivisionError: division by zero (kit 2.0)"
+    assert f"repeat (plugin 'torn' is broken: {why}; its commands are missing)\n" in error
+    assert ended("repaet", "--no-plugin", "torn") == 2
+    assert "unknown command 'repaet'; did you mean 'repeat'?\n" in capsys.readouterr().err
+    assert ended("xyzzy") == 2
+    why = "blocked by MMTK_PLUGINS or --no-plugin"
+    assert (
+        f"repeat (plugin 'torn' is left out ({why}); its commands are missing)\n" in capsys.readouterr().err
+    )
 
 
 def test_a_built_in_command_asks_no_plugin(
@@ -168,6 +209,17 @@ def test_a_built_in_command_asks_no_plugin(
             "offers command 'it' twice",
         ),
         ("Command('run', 'json')", "its command 'run' is taken by mmtk itself"),
+        ("Command(3, 'json')", "a command: its name must be a text, not an int"),
+        (
+            "Command('say', Command)",
+            "command 'say': its module must be the text 'package.module', not a class",
+        ),
+        ("Command('say', 'json', None)", "command 'say': its summary must be a text, not None"),
+        (
+            "Command('say', commands='it')",
+            "command 'say': its commands must be a tuple of Command, not a str",
+        ),
+        ("Command('say', commands=['it'])", "mmtk_commands gave 'it', which is no Command"),
         ("1 / 0", "mmtk_commands failed: ZeroDivisionError: division by zero"),
     ],
 )
@@ -188,7 +240,7 @@ def test_of_two_plugins_with_one_command_the_first_keeps_it(shop: Shop) -> None:
     assert shop.errors() == {"alpha": taken, "beta": taken, "gamma": None}
     host = load_plugins(shop.points)
     assert len(host.commands) == 1
-    assert set(host.registry.broken) == {"alpha", "beta"}
+    assert set(host.registry.missing.broken) == {"alpha", "beta"}
 
 
 def test_list_plugins_shows_what_can_be_called(shop: Shop) -> None:

@@ -97,7 +97,16 @@ def test_a_plugin_that_works(workshop: Workshop) -> None:
         ),
         (
             "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_components(extra):\n    return []",
-            "PluginValidationError: Plugin 'broken' for hook 'mmtk_components'",
+            "its hook mmtk_components takes the argument 'extra', and is given none",
+        ),
+        (
+            "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_stage_ended(evnt):\n    pass",
+            "its hook mmtk_stage_ended takes the argument 'evnt', and is given 'event'",
+        ),
+        (
+            "from mmtk.api import hookimpl\n@hookimpl(wrapper=True)\ndef mmtk_components():\n    return []",
+            "Plugin 'broken' for hook 'mmtk_components'; hookimpl definition: mmtk_components(); Declared as "
+            "wrapper=True or hookwrapper=True but function is not a generator function",
         ),
         (
             "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_components():\n    raise RuntimeError('no')",
@@ -132,6 +141,27 @@ def test_a_plugin_that_works(workshop: Workshop) -> None:
             GOOD.format(name="x").replace("return [", "return 2 * ["),
             "offers head 'x' twice",
         ),
+        (
+            GOOD.format(name="x").replace('"json:dumps"', "Exception"),
+            "head 'x': its factory must be the text 'module:attribute', not a class",
+        ),
+        (
+            GOOD.format(name="x").replace("None", "3"),
+            "head 'x': its config must be the text 'module:attribute', not an int",
+        ),
+        (
+            GOOD.format(name="x").replace('"head"', '["head"]'),
+            "component 'x': its kind must be a text, not a list",
+        ),
+        (GOOD.replace('"{name}"', "None"), "a head: its name must be a text, not None"),
+        (GOOD.format(name="x").replace('"a head"', "5"), "head 'x': its summary must be a text, not an int"),
+        (
+            GOOD.format(name="x")
+            + "class Odd(Component):\n    kind = property(lambda self: 1 / 0)\n"
+            + "def own():\n    return [Odd.__new__(Odd)]\n"
+            + "mmtk_components = hookimpl(own, specname='mmtk_components')",
+            "offers what can't be read: ZeroDivisionError: division by zero",
+        ),
     ],
 )
 def test_a_broken_plugin_is_quarantined_and_stops_no_other(
@@ -150,7 +180,7 @@ def test_a_broken_plugin_is_quarantined_and_stops_no_other(
     assert by_name["alpha"].error is None
     assert by_name["omega"].error is None
     assert [one.component.name for one in host.registry.of_kind("head")] == ["one", "two"]
-    assert host.registry.broken == {"broken": f"{broken.error} (old-kit 0.3)"}
+    assert host.registry.missing.broken == {"broken": f"{broken.error} (old-kit 0.3)"}
 
 
 def test_a_module_that_doesnt_exist(workshop: Workshop) -> None:
@@ -175,6 +205,15 @@ def test_a_plugins_name_that_is_taken(workshop: Workshop) -> None:
     assert second.error is not None
     assert second.error.startswith("the name 'builtin' is taken by mmtk 0.1, ")
     assert [one.component.name for one in workshop.load().registry.of_kind("head")] == ["ours"]
+
+
+def test_two_plugins_of_one_module(workshop: Workshop) -> None:
+    workshop.add("one", GOOD.format(name="same"))
+    workshop.point("two", workshop.points[0].value)
+    first, second = workshop.load().plugins
+    assert first.error is None
+    assert (second.error or "").startswith("ValueError: Plugin ")
+    assert "\n" not in (second.error or "")
 
 
 def test_two_plugins_of_one_component(workshop: Workshop) -> None:
@@ -252,6 +291,12 @@ def test_a_plugin_for_another_api_is_quarantined_and_says_so(
     workshop.add("shiny", RANGED.format(range=range_, also=also))
     assert workshop.info("shiny").error == f"needs mmtk.api {range_}, and this mmtk has 1.0"
     assert workshop.load().registry.of_kind("head") == []
+
+
+def test_a_range_with_its_type_is_read_where_the_import_fails(workshop: Workshop) -> None:
+    source = RANGED.format(range=">=3", also=", FromTheFuture").replace("MMTK_API =", "MMTK_API: str =")
+    workshop.add("shiny", source)
+    assert workshop.info("shiny").error == "needs mmtk.api >=3, and this mmtk has 1.0"
 
 
 def test_a_plugin_in_range_that_cannot_be_imported_says_why(workshop: Workshop) -> None:

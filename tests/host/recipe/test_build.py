@@ -135,8 +135,41 @@ def test_a_bug_in_a_factory_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("tests.host.recipe.parts.Loss_.__init__", buggy)
     node = from_plain("loss", {"use": "smooth"}, registry())
-    with pytest.raises(TypeError, match="a bug"):
+    with pytest.raises(TypeError, match="a bug") as caught:
         blueprint(node, registry(), {}).build()
+    assert caught.value.__notes__ == [
+        "This happened when loss 'smooth' (from parts/mmtk-parts 1.2) was built."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import nosuchlib", "needs the module 'nosuchlib', which is not installed"),
+        ("from json import nothing", "can't import what it needs: cannot import name 'nothing' from 'json'"),
+        ("raise ImportError('install it first')", "can't import what it needs: install it first"),
+        ("raise SystemExit(0)", "tried to end the program (SystemExit: 0) when it was built"),
+    ],
+)
+def test_what_a_factory_lacks_is_one_line_with_its_plugin(
+    monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
+    monkeypatch.setattr("tests.host.recipe.parts.Loss_.__init__", lambda _self, **_keys: exec(source))
+    node = from_plain("loss", {"use": "smooth"}, registry())
+    with pytest.raises(PluginError) as caught:
+        blueprint(node, registry(), {}).build()
+    assert str(caught.value).startswith(f"loss 'smooth' (from parts/mmtk-parts 1.2) {message}")
+
+
+def test_a_factory_that_cant_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.host.recipe.parts.Loss_", 5)
+    node = from_plain("loss", {"use": "smooth"}, registry())
+    with pytest.raises(PluginError) as caught:
+        blueprint(node, registry(), {}).build()
+    assert str(caught.value) == (
+        "the factory of loss 'smooth' (from parts/mmtk-parts 1.2), tests.host.recipe.parts:Loss_, is an int,"
+        " which can't be called"
+    )
 
 
 def test_plain_and_back(work: ComponentNode) -> None:
