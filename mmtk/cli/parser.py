@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from mmtk.cli import completion
 from mmtk.commands import Command, load_command
 from mmtk.plugin_choice import OPTION
 from mmtk.printable import printable_lines
@@ -48,12 +49,17 @@ def build_parser(commands: Sequence[Command], broken: Mapping[str, str], words: 
         description="Pre-train BLIP-style vision-language models and bootstrap their captions.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        OPTION, metavar="NAME", help="leave a plugin out, before or behind the command; may be repeated"
-    )
+    _add_plugin_option(parser)
     parser.add_argument("--version", action=_Version, nargs=0, help="show mmtk's version and exit")
     _add(parser, commands, broken, words)
     return parser
+
+
+def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument(
+        OPTION, metavar="NAME", help="leave a plugin out, before or behind the command; may be repeated"
+    )
+    option.completer = completion.plugins  # type: ignore[attr-defined]
 
 
 def _add(
@@ -71,6 +77,8 @@ def _add(
             continue
         module = load_command(command)
         module.add_arguments(child)
+        if completion.asked():  # a command line that runs has lost it already, wherever it stood
+            _add_plugin_option(child)
         child.set_defaults(execute=module.execute)
     if not words:
         parser.print_help(sys.stderr)
