@@ -26,6 +26,7 @@ from mmtk.candidates import (
 )
 from mmtk.commands import Command, CommandModule
 from mmtk.config import (
+    Address,
     Input,
     NodeDefault,
     Range,
@@ -213,7 +214,7 @@ _DEPRECATED: dict[str, Deprecated] = {}
 __all__ = [  # noqa: RUF022 - by what they are for
     "VERSION",
     # what a plugin offers, and what its configs are made of
-    "Command", "CommandModule", "Component", "Input", "NodeDefault", "Output", "Range", "Slot",
+    "Address", "Command", "CommandModule", "Component", "Input", "NodeDefault", "Output", "Range", "Slot",
     "Target", "hookimpl", "node", "nodes",
     # what its hooks are told
     "CheckpointSaved", "EpochEnded", "MetricsLogged", "RunEnded", "RunStarted", "StageEnded",

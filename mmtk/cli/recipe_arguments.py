@@ -32,7 +32,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help="keys of the recipe that this run sets otherwise, e.g. stages.pretrain.epochs=2",
     )
     overrides.completer = completion.stage_keys  # type: ignore[attr-defined]
-    parser.add_argument(
+    profiles = parser.add_argument(
         "--profile",
         action="append",
         default=[],
@@ -40,6 +40,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="one of the recipe's profiles to lay over it; may be given several times",
     )
+    profiles.completer = completion.profiles  # type: ignore[attr-defined]
 
 
 def checked_recipe(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Registry]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
 
 from mmtk.config import Address, Input, Range, Slot, Target
-from mmtk.kinds import Blueprint
+from mmtk.recipe.annotations import without_new_types
 from mmtk.recipe.marks import BROKEN, Marked, plain
 from mmtk.recipe.schema import REQUIRED
 from mmtk.recipe.site import INVALID, Invalid, Site
@@ -73,7 +73,7 @@ def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: M
     if get_origin(base) in (typing.Union, types.UnionType):
         return _union(marked, base, site, parts, markers)
     if marked.value is None:
-        if base is type(None):
+        if base is type(None) or (get_origin(base) is Literal and None in get_args(base)):
             return None
         behind = marked.place.text[marked.place.column - 1 :].lstrip() if marked.place.text else "null"
         empty = ", as an empty value is" if behind[:1] in ("", "#", ",", "}", "]") else ""
@@ -84,8 +84,6 @@ def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: M
         return _sequence(marked, base, site, parts, markers)
     if markers.slot is not None:
         return parts.component(marked, markers.slot.kind, site, markers.default)
-    if (get_origin(base) or base) is Blueprint:
-        return site.fault(marked.place, "this field's type says Blueprint, but no Slot says of which kind")
     if base is Path and markers.target is not None:
         return parts.target(marked, site)
     if base is Path:
@@ -98,8 +96,10 @@ def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: M
 
 
 def _unwrap(annotation: Any, markers: Markers) -> tuple[Any, Markers]:
+    annotation = without_new_types(annotation)
     while get_origin(annotation) is Annotated:
         annotation, *notes = get_args(annotation)
+        annotation = without_new_types(annotation)
         for note in notes:
             if isinstance(note, Slot):
                 markers = replace(markers, slot=note)
@@ -228,8 +228,6 @@ def _scalar(marked: Marked, base: Any, site: Site, markers: Markers) -> Any:
             value = float(value)
         except OverflowError:
             return site.fault(marked.place, f"{show(value)} is too large")
-    if base not in (int, float, bool, str):
-        return site.fault(marked.place, f"this field's type {base!r} can't be filled by a recipe")
     if type(value) is not base:
         hint = _hint(value, base)
         return site.fault(marked.place, f"expected {expected(base)}, not {show(value)}{hint}")

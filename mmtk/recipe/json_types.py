@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from mmtk.config import Address, Input, NodeDefault, Range, Slot
+from mmtk.recipe.annotations import without_new_types
 from mmtk.recipe.build import to_plain
 from mmtk.recipe.field_docs import field_docs, sentence
 from mmtk.recipe.schema import REQUIRED, Key, dataclass_keys
@@ -194,8 +195,10 @@ class JsonTypes:
 
 
 def _unwrap(annotation: Any, notes: Notes) -> tuple[Any, Notes]:
+    annotation = without_new_types(annotation)
     while get_origin(annotation) is Annotated:
         annotation, *said = get_args(annotation)
+        annotation = without_new_types(annotation)
         for note in said:
             if isinstance(note, Slot):
                 notes = dataclasses.replace(notes, slot=note)

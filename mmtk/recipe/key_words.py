@@ -6,12 +6,13 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from mmtk.config import Input, NodeDefault, Range, Slot, Target
+from mmtk.config import Address, Input, NodeDefault, Range, Slot, Target
+from mmtk.recipe.annotations import without_new_types
 from mmtk.recipe.schema import REQUIRED
 from mmtk.recipe.wording import is_mapping, is_sequence, show
 
@@ -21,6 +22,7 @@ _PLAIN = {
     bool: "true or false",
     str: "text",
     Path: "path",
+    Address: "address",
     Any: "anything",
 }
 
@@ -39,6 +41,7 @@ class KeyWords:
 
     def type(self, annotation: Any, notes: Sequence[Any] = ()) -> str:
         """Say what a type takes; ``notes`` are those around it."""
+        annotation = without_new_types(annotation)
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin is Annotated:
             return self.type(arguments[0], [*notes, *arguments[1:]])
@@ -47,7 +50,7 @@ class KeyWords:
         if annotation is type(None):
             return "null"
         if origin is Literal:
-            return " or ".join(f"`{one}`" for one in arguments)
+            return _choices(arguments)
         if is_mapping(annotation):
             return f"mapping of {self.type(arguments[1], notes)}" if arguments else "mapping"
         if is_sequence(annotation):
@@ -61,6 +64,8 @@ class KeyWords:
                 return "path that is written"
         if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
             return self.record(annotation)
+        if isinstance(annotation, type) and issubclass(annotation, Enum):
+            return _choices(one.value for one in annotation)
         bounds = [
             f" {_bounds(note)}" for note in notes if isinstance(note, Range) and annotation in (int, float)
         ]
@@ -72,6 +77,10 @@ class KeyWords:
             return "list"
         length = f"{len(arguments)}: " if origin is tuple and arguments[-1] is not ... else ""
         return f"list of {length}{self.type(arguments[0], notes)}"
+
+
+def _choices(values: Iterable[Any]) -> str:
+    return " or ".join(f"`{_yaml(one)}`" for one in values)
 
 
 def _bounds(range_: Range) -> str:

@@ -100,10 +100,7 @@ class NodeChecker:
         """Check a mapping against a nested config dataclass; keys left out come from the field's default."""
         if isinstance(marked.value, config):
             return marked.value
-        try:
-            schema = Schema(dataclass_keys(config), config)
-        except (TypeError, NameError, AttributeError) as error:
-            return site.fault(marked.named_at, f"the config {config.__name__} can't be read: {error}")
+        schema = Schema(dataclass_keys(config), config)
         if not isinstance(marked.value, Mapping):
             example = self._example(marked, schema.keys, site)
             return site.fault(marked.place, f"expected a mapping{example}, not {show(marked.value)}")
@@ -206,6 +203,10 @@ class NodeChecker:
         except Exception as error:
             site.fault(marked.named_at, f"the config refuses these keys: {type(error).__name__}: {error}")
             return None
+        if wrong := [fault for fault in faults if not _is_fault(fault)]:
+            said = f"its config's check gives {wrong[0]!r}, which is no pair of a key and a message"
+            site.fault(marked.named_at, said)
+            return None
         for path, message in faults:
             names = path.split(".")
             while names and at(marked, names) is None:
@@ -256,6 +257,11 @@ class NodeChecker:
             return site.fault(source.place, f"expected STAGE.OUTPUT, not {show(source.value)}")
         found = self.find_output(source.value, input_)
         return found if isinstance(found, Reference) else site.fault(source.place, found)
+
+
+def _is_fault(fault: Any) -> bool:
+    """Whether a config's check has given a pair of texts; a text of two letters would pass for a pair."""
+    return isinstance(fault, tuple | list) and len(fault) == 2 and all(isinstance(one, str) for one in fault)
 
 
 def _holds_parts(value: Any) -> bool:

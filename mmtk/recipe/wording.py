@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from mmtk.config import Address
+from mmtk.recipe.annotations import without_new_types
 
 LONGEST_VALUE = 60
 PLAIN: dict[Any, str] = {
@@ -27,12 +28,13 @@ PLAIN: dict[Any, str] = {
 
 def expected(annotation: Any) -> str:
     """Say what a type takes."""
-    if annotation in PLAIN:
-        return PLAIN[annotation]
+    annotation = without_new_types(annotation)
     origin = get_origin(annotation)
     arguments = get_args(annotation)
     if origin is Annotated:
         return expected(arguments[0])
+    if annotation in PLAIN:
+        return PLAIN[annotation]
     if origin in (typing.Union, types.UnionType):
         return alternatives(dict.fromkeys(expected(one) for one in arguments))
     if origin is Literal:
