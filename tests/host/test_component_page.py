@@ -131,7 +131,7 @@ def test_an_example_passes_the_check(config: str) -> None:
 
 
 def test_a_config_that_needs_itself_has_an_example_all_the_same() -> None:
-    assert page("EndlessConfig").example == {"use": "EndlessConfig", "snake": "SOME_SNAKE"}
+    assert page("EndlessConfig").example == {"use": "plug/EndlessConfig", "snake": "SOME_SNAKE"}
 
 
 def test_a_page_is_plain_data_with_the_nested_keys() -> None:

@@ -114,7 +114,7 @@ def test_a_users_mistake_is_one_line_and_a_bug_keeps_its_traceback() -> None:
     code, _output, errors = finish(start("stages.slow.failure=bug"))
     assert code == 1
     assert errors.startswith("Traceback")
-    assert errors.endswith("ZeroDivisionError: a bug\n")
+    assert "\nZeroDivisionError: a bug\nThis happened when stage 'slow' (from " in errors
 
 
 def test_a_wrong_recipe_is_said_before_anything_runs() -> None:
