@@ -340,7 +340,7 @@ def test_a_broken_plugin_is_named() -> None:
     with pytest.raises(RecipeError) as caught:
         check_recipe(load_recipe("recipe.yaml"), broken)
     lines = [line for line in str(caught.value).split("\n") if not line.startswith("    ")]
-    assert "unknown stage 'shiny'; no plugin offers a stage (plugin 'gleam' is broken, so its" in lines[1]
+    assert "unknown stage 'shiny'; no plugin offers a stage (plugin 'gleam' is broken: can't" in lines[1]
     assert (
         "stage 'gleam/shiny' can't be used: plugin 'gleam' is broken: can't be imported: ImportError"
         in lines[2]
