@@ -241,11 +241,14 @@ def tables(result: Mapping[str, Any]) -> str:
 
 
 def by_figure(
-    ways: Mapping[str, Mapping[str, Spread | None]], heading: str, figures: Iterable[str]
+    ways: Mapping[str, Mapping[str, Spread | None]],
+    heading: str,
+    figures: Iterable[str],
+    names: Mapping[str, str] = WAYS,
 ) -> list[list[str]]:
     """A table's rows: a heading with the ways, then one for each figure."""
     rows = [[name, *(shown(of_way[name]) for of_way in ways.values())] for name in figures]
-    return [[heading, *(WAYS[way] for way in ways)], *rows]
+    return [[heading, *(names[way] for way in ways)], *rows]
 
 
 def note(result: Mapping[str, Any]) -> str:

@@ -26,10 +26,12 @@ from mmtk.candidates import (
 )
 from mmtk.commands import Command, CommandModule
 from mmtk.config import (
+    Address,
     Input,
     NodeDefault,
     Range,
     Slot,
+    Target,
     node,
     nodes,
 )
@@ -212,8 +214,8 @@ _DEPRECATED: dict[str, Deprecated] = {}
 __all__ = [  # noqa: RUF022 - by what they are for
     "VERSION",
     # what a plugin offers, and what its configs are made of
-    "Command", "CommandModule", "Component", "Input", "NodeDefault", "Output", "Range", "Slot",
-    "hookimpl", "node", "nodes",
+    "Address", "Command", "CommandModule", "Component", "Input", "NodeDefault", "Output", "Range", "Slot",
+    "Target", "hookimpl", "node", "nodes",
     # what its hooks are told
     "CheckpointSaved", "EpochEnded", "MetricsLogged", "RunEnded", "RunStarted", "StageEnded",
     "StageStarted", "StepEnded",

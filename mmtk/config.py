@@ -8,7 +8,9 @@ config dataclasses) a field may be
 * a *slot*: ``Annotated[Blueprint, Slot("image_encoder")]``, filled by a mapping with ``use:``;
 * an *input*: ``Annotated[Path, Input("checkpoint")]``, filled by ``{from: STAGE.OUTPUT}`` or a path;
 * an input that may lie elsewhere: ``Annotated[Address | Path, Input("dataset")]`` takes ``s3://…`` as well;
-* a bounded number: ``Annotated[float, Range(0, 1)]``.
+* a path that is written: ``Annotated[Path, Target()]``, which needn't be there and is no input;
+* a bounded number: ``Annotated[float, Range(0, 1)]``; infinity is refused where neither a bound nor the
+  default is ``math.inf``.
 
 A slot's default is written ``node("NAME", key=value, …)``.
 """
@@ -39,6 +41,13 @@ class Input:
     """
 
     artifact: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """Marks a path that the component writes. What lies there is no input: it changes no fingerprint, and a
+    checkpoint takes no copy of it along. A relative path is seen from where the run was started.
+    """
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import importlib
 import sys
@@ -14,6 +15,7 @@ from mmtk.errors import PluginError, RecipeError
 from mmtk.events import Listeners
 
 CLOSE = 0.5
+OWN = "mmtk"  # the distribution whose plugins come with mmtk
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,9 @@ class Missing:
 class Registry:
     """Every component of the plugins that work, and the reasons of those that don't.
 
-    A component is found by its name, or by its qualified name ``PLUGIN/NAME``, which always works where two
-    plugins offer one name.
+    A component is found by its name, or by its qualified name ``PLUGIN/NAME``, which always works. Where
+    several plugins offer one name, it means the component that comes with mmtk, so that what worked still
+    works when a package is installed; where none of them comes with mmtk, only the qualified names work.
     """
 
     def __init__(
@@ -140,6 +143,7 @@ class Registry:
         self.missing = Missing(dict(broken or {}), dict(left_out or {}))
         self.listeners = listeners or Listeners()
         self._kinds: dict[str, dict[str, Registration]] = {}
+        self._preferred: frozenset[str] = frozenset()
         for registration in registrations:
             kind = self._kinds.setdefault(registration.component.kind, {})
             if registration.qualified_name in kind:
@@ -153,27 +157,52 @@ class Registry:
         """Every component of ``kind``, by qualified name."""
         return [registration for _name, registration in sorted(self._kinds.get(kind, {}).items())]
 
+    def preferring(self, plugins: Iterable[str]) -> Registry:
+        """The same components, but a name that several plugins offer means that of the one in ``plugins``.
+
+        For what was stored with the names of its plugins, when others weren't installed yet.
+        """
+        other = copy.copy(self)
+        other._preferred = frozenset(plugins)
+        return other
+
     def get(self, kind: str, name: str) -> Registration:
         """Find the component ``name`` or ``PLUGIN/NAME`` of ``kind``.
 
         Raises:
-            RecipeError: there is none, or two plugins offer one of this name; says which names there are.
+            RecipeError: there is none, or only plugins that don't come with mmtk offer one of this name, and
+                several do; says which names there are.
         """
-        found = [
-            registration
-            for registration in self.of_kind(kind)
-            if name in (registration.component.name, registration.qualified_name)
-        ]
+        if meant := self._meant(kind, name):
+            return meant
+        found = self._called(kind, name)
         if not found:
             raise RecipeError(self._unknown(kind, name))
-        if len(found) > 1:
-            offers = " and ".join(
-                f"'{one.qualified_name}' ({one.distribution} {one.version})" for one in found
-            )
-            raise RecipeError(
-                f"{kind} '{name}' is offered by several plugins; write {offers.replace(' and ', ' or ')}"
-            )
-        return found[0]
+        offers = " or ".join(f"'{one.qualified_name}' ({one.distribution} {one.version})" for one in found)
+        raise RecipeError(f"{kind} '{name}' is offered by several plugins; write {offers}")
+
+    def of_default(self, kind: str, name: str, plugin: str) -> Registration:
+        """Find what ``name`` means in a default that ``plugin`` declares: its own component before any other.
+
+        Raises RecipeError as ``get`` does.
+        """
+        return self._kinds.get(kind, {}).get(f"{plugin}/{name}") or self.get(kind, name)
+
+    def spelling(self, registration: Registration) -> str:
+        """What a recipe writes for a component: its name, or the qualified one where that means another."""
+        component = registration.component
+        alone = self._meant(component.kind, component.name) is registration
+        return component.name if alone else registration.qualified_name
+
+    def _called(self, kind: str, name: str) -> list[Registration]:
+        return [one for one in self.of_kind(kind) if name in (one.component.name, one.qualified_name)]
+
+    def _meant(self, kind: str, name: str) -> Registration | None:
+        """The component that a name means; None where it means none, or several alike."""
+        found = self._called(kind, name)
+        preferred = [one for one in found if one.plugin in self._preferred]
+        own = [one for one in found if one.distribution == OWN]
+        return next((some[0] for some in (found, preferred, own) if len(some) == 1), None)
 
     def _unknown(self, kind: str, name: str) -> str:
         if "/" in name and (missing := self.missing.of(name.partition("/")[0])):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NewType
 
 from mmtk import api, hookspecs, testing
 from mmtk.api_version import VERSION
@@ -49,6 +49,8 @@ def _lines(name: str, thing: Any) -> Iterator[str]:
             yield from _lines(f"{name}.{key}", value)
     elif isinstance(thing, type):
         yield from _class(name, thing)
+    elif isinstance(thing, NewType):
+        yield f"{name}: NewType({thing.__supertype__.__name__})"
     elif callable(thing):
         yield f"{name}{_signature(thing)}"
     else:

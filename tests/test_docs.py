@@ -385,7 +385,7 @@ def test_bounds_in_words(bounds: Range, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("default", "words"),
-    [(None, "null"), (True, "true"), ("", '""'), (0.25, "0.25"), ((1, 2), "[1, 2]")],
+    [(None, "null"), (True, "true"), ("", '""'), (0.25, "0.25"), (float("inf"), ".inf"), ((1, 2), "[1, 2]")],
 )
 def test_defaults_are_yaml(default: Any, words: str) -> None:
     assert default_words(default) == words

@@ -42,7 +42,7 @@ def test_nothing_is_there_yet(capsys: pytest.CaptureFixture[str]) -> None:
     assert "not estimated: stages of 'train_wordpiece' don't tell what they take" in found["vocabulary"]
     assert "steps: caption, itm_filter, merge\n" in found["capfilt"]
     assert "not there yet, and so not counted: pretrain.checkpoint\n" in found["capfilt"]
-    assert re.search(r"images: \d+, and \d+ of people in \d+ parts of up to 7\n", found["capfilt"])
+    assert "images: 20; what steps add is not known without pretrain.checkpoint\n" in found["capfilt"]
     assert "parameters: not known without pretrain.checkpoint\n" in found["scores"]
     assert "web: 20 samples in 7 batches of up to 3; metrics: retrieval, captions\n" in found["scores"]
     for name in ("capfilt", "scores"):
@@ -84,6 +84,7 @@ def test_a_run_is_told_as_it_comes(folder: Path, capsys: pytest.CaptureFixture[s
     assert "pretrain" not in re.findall(r"not known \w+ (\w+)", others["scores"] + others["capfilt"])
     assert f"parameters: {said[1]}\n" in others["scores"]
     assert re.search(rf"parameters: {said[1]} in \S+/pretrain/checkpoint\n", others["capfilt"])
+    assert re.search(r"images: 20, and \d+ of people in \d+ parts of up to 5\n", others["capfilt"])
     done = told(capsys)
     assert done["tiny"] == "tiny: 4 would be skipped, 0 would run; nothing was run\n"
     record = Path("runs/tiny/pretrain/stage.json")

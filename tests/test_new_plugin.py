@@ -100,6 +100,16 @@ def test_it_is_found_and_its_recipe_is_right(
         ("class", "loss", "would be the package 'class'"),
         ("json", "loss", "would hide the package 'json', which is there already"),
         ("mmtk-blip", "loss", "would hide the package 'mmtk_blip'"),
+        ("blip", "loss", "would be the plugin 'blip', a name that mmtk "),
+        ("Builtin", "head", "would be the plugin 'builtin', a name that mmtk "),
+        ("momentum", "momentum", "would be the plugin 'momentum', a name that mmtk "),
+        ("cross_entropy", "loss", "would be a loss called 'cross_entropy', and there is one already (from "),
+        (
+            "blip-json",
+            "reader",
+            "would be a reader called 'blip_json', and there is one already (from builtin",
+        ),
+        ("itc", "head", "would be a head called 'itc'"),
         (
             "my-siglip",
             "los",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from jsonschema import Draft7Validator
 
 from mmtk.cli import main
+from mmtk.config import Range
 from mmtk.kinds import KINDS
 from mmtk.plugins import load_plugins
 from mmtk.recipe.json_schema import recipe_schema
@@ -177,6 +179,25 @@ def test_a_stage_that_can_not_be_read_may_make_any_output() -> None:
     assert faults(validator, start + "{one: {from: other.anything}}}") == []
     whole = Draft7Validator(recipe_schema(known))
     assert faults(whole, start.replace("  other: {use: broken}\n", "") + "{one: {from: make.anything}}}")
+
+
+def endless(
+    most: float = math.inf,
+    size: Annotated[float, Range(0, math.inf)] = 1.0,
+    spans: tuple[float, ...] = (math.inf,),
+) -> object:
+    """A loss without bounds, of which JSON has no numbers."""
+    return most, size, spans
+
+
+def test_infinity_is_left_out_since_json_has_none() -> None:
+    one = Registration(Component("loss", "endless", f"{__name__}:endless"), "parts", "mmtk-parts", "1.0")
+    schema = recipe_schema(Registry([one]))
+    json.dumps(schema, allow_nan=False)
+    keys = schema["definitions"]["part.loss.parts.endless"]["properties"]
+    assert "default" not in keys["most"]
+    assert keys["size"]["default"] == 1.0
+    assert {"type": "number", "minimum": 0} in keys["size"]["anyOf"]
 
 
 def test_descriptions_and_defaults_are_the_configs_own(validator: Draft7Validator) -> None:

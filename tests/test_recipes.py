@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mmtk.engine.checkpoint_files import WEIGHTS
 from mmtk.errors import RecipeError
 from mmtk.plugins import PluginHost, load_plugins
 from mmtk.recipe import check_recipe, load_recipe
@@ -35,6 +36,8 @@ USERS_FILES = {
     "finetune/retrieval_flickr.yaml": FINE_TUNING,
 }
 
+CHECKPOINTS = ("definitions.init", "definitions.captioner", "definitions.filter")
+
 
 @pytest.fixture(scope="module")
 def host() -> PluginHost:
@@ -59,7 +62,11 @@ def test_recipe(path: Path, host: PluginHost, tmp_path: Path) -> None:
     overrides = []
     for key in USERS_FILES.get(str(path.relative_to(ROOT / "recipes")), ()):
         file = tmp_path / key
-        file.touch()
+        if key in CHECKPOINTS:
+            file.mkdir()
+            (file / WEIGHTS).touch()
+        else:
+            file.touch()
         overrides.append(f"{key}={file}")
     recipe = check_recipe(load_recipe(path, overrides), host.registry)
     assert recipe.stages

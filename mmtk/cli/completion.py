@@ -8,6 +8,9 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from mmtk.errors import PluginError
+from mmtk.plugin_choice import take_options
+
 ASKED = "_ARGCOMPLETE"  # argcomplete's variable: the shell asks what a line could go on with
 
 
@@ -23,7 +26,15 @@ def typed_words() -> list[str]:
         words = shlex.split(line)
     except ValueError:  # an open quote
         words = line.split()
-    return words[1:] if line.endswith(" ") else words[1:-1]
+    return _without_plugin_options(words[1:] if line.endswith(" ") else words[1:-1])
+
+
+def _without_plugin_options(words: list[str]) -> list[str]:
+    """The words as a run would see them, so that the first one is the command."""
+    try:
+        return take_options(words)
+    except PluginError:  # the plugin's name is what is to be completed
+        return words
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +52,7 @@ def components(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     registry = load_plugins().registry
     typed = getattr(parsed_args, "component", None) or []
     kinds = [typed[0]] if typed and typed[0] in KINDS else list(KINDS)
-    names = {one.component.name for kind in kinds for one in registry.of_kind(kind)}
+    names = {registry.spelling(one) for kind in kinds for one in registry.of_kind(kind)}
     return sorted(names) if len(kinds) == 1 else [*KINDS, *sorted(names)]
 
 
@@ -70,14 +81,11 @@ def recipes(prefix: str, **_: object) -> Iterable[str]:
 
 def stage_keys(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     """``stages.NAME.`` of the recipe that is named, for overrides."""
-    from mmtk.discover.shipped_recipes import shipped_recipe
     from mmtk.errors import MmtkError
     from mmtk.recipe import load_recipe
 
-    recipe: Path | None = getattr(parsed_args, "recipe", None)
-    if recipe is not None and not recipe.is_file():
-        recipe = shipped_recipe(str(recipe))
-    if recipe is None or not recipe.is_file():
+    recipe = _recipe(parsed_args)
+    if recipe is None:
         return []
     try:
         stages = load_recipe(recipe).data.get("stages") or {}
@@ -87,3 +95,42 @@ def stage_keys(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Ite
         f"stages.{stage}.{key}=" for stage, node in stages.items() if isinstance(node, dict) for key in node
     ]
     return [one for one in (*found, "seed=", "run_dir=", "device=") if one.startswith(prefix)]
+
+
+def profiles(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    """Those of the recipe that is named, if it stands before the option."""
+    from mmtk.errors import MmtkError
+    from mmtk.recipe.extends import read_extended
+
+    recipe = _recipe(parsed_args)
+    if recipe is None:
+        return []
+    try:
+        section = read_extended(recipe, []).value.get("profiles")
+    except (MmtkError, OSError):
+        return []
+    return list(section.value) if section is not None and isinstance(section.value, dict) else []
+
+
+def template_kinds(**_: object) -> Iterable[str]:
+    """The kinds that 'mmtk new-plugin' has a template for."""
+    from mmtk.scaffold import KINDS
+
+    return KINDS
+
+
+def plugins(**_: object) -> Iterable[str]:
+    """The names of all plugins that are installed. None is imported."""
+    from importlib.metadata import entry_points
+
+    return sorted({point.name for point in entry_points(group="mmtk")})
+
+
+def _recipe(parsed_args: argparse.Namespace) -> Path | None:
+    """The file of the recipe that the line names, if it names one."""
+    from mmtk.discover.shipped_recipes import shipped_recipe
+
+    recipe: Path | None = getattr(parsed_args, "recipe", None)
+    if recipe is not None and not recipe.is_file():
+        recipe = shipped_recipe(str(recipe))
+    return recipe if recipe is not None and recipe.is_file() else None

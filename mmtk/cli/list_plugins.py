@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mmtk.commands import Command
     from mmtk.plugins import PluginInfo
+    from mmtk.registry import Registry
 
 
 COMMAND = "command"
@@ -35,9 +36,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     if arguments.kind is not None:
         check_kind(arguments.kind, COMMAND)
-    plugins = [
-        of_kind(one, arguments.kind) for one in sorted(load_plugins().plugins, key=lambda plugin: plugin.name)
-    ]
+    host = load_plugins()
+    plugins = [of_kind(one, arguments.kind) for one in sorted(host.plugins, key=lambda plugin: plugin.name)]
     if arguments.json:
         print(json.dumps([asdict(plugin) for plugin in plugins], indent=2))
         return 0
@@ -51,7 +51,19 @@ def execute(arguments: argparse.Namespace) -> int:
             state = "left out" if plugin.left_out else "broken"
             broken = printable_lines(f"{state}: {plugin.name} ({origin}): {plugin.error}")
             console.print(broken, markup=False, emoji=False, soft_wrap=True)
+    for line in shared_names(host.registry, plugins):
+        console.print(printable_lines(line), markup=False, emoji=False, soft_wrap=True)
     return 0
+
+
+def shared_names(registry: Registry, plugins: Iterable[PluginInfo]) -> Iterator[str]:
+    """Say of every component that its name alone doesn't name how a recipe does."""
+    for plugin in plugins:
+        for one in plugin.components:
+            registration = registry.get(one.kind, f"{plugin.name}/{one.name}")
+            if (spelling := registry.spelling(registration)) != one.name:
+                who = f"{one.kind} '{one.name}' of {registration.origin}"
+                yield f"{who}: others offer one of this name; write '{spelling}' in recipes"
 
 
 def of_kind(plugin: PluginInfo, kind: str | None) -> PluginInfo:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from mmtk.blame import blamed
+from mmtk.cli import completion
 from mmtk.commands import Command, CommandModule, described, load_command
 from mmtk.plugin_choice import OPTION
 from mmtk.printable import printable_lines
@@ -57,12 +58,17 @@ def build_parser(
         description="Pre-train BLIP-style vision-language models and bootstrap their captions.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        OPTION, metavar="NAME", help="leave a plugin out, before or behind the command; may be repeated"
-    )
+    _add_plugin_option(parser)
     parser.add_argument("--version", action=_Version, nargs=0, help="show mmtk's version and exit")
     _add(parser, commands, origins, words, missing)
     return parser
+
+
+def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument(
+        OPTION, metavar="NAME", help="leave a plugin out, before or behind the command; may be repeated"
+    )
+    option.completer = completion.plugins  # type: ignore[attr-defined]
 
 
 def _add(
@@ -85,6 +91,8 @@ def _add(
             _add(child, command.commands, inherited, words[1:], NOTHING_MISSING)
             continue
         _fill(child, command, origin)
+        if completion.asked():  # a command line that runs has lost it already, wherever it stood
+            _add_plugin_option(child)
     if not words:
         parser.print_help(sys.stderr)
         parser.exit(USER_ERROR)

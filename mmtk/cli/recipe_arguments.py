@@ -32,7 +32,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help="keys of the recipe that this run sets otherwise, e.g. stages.pretrain.epochs=2",
     )
     overrides.completer = completion.stage_keys  # type: ignore[attr-defined]
-    parser.add_argument(
+    profiles = parser.add_argument(
         "--profile",
         action="append",
         default=[],
@@ -40,6 +40,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="one of the recipe's profiles to lay over it; may be given several times",
     )
+    profiles.completer = completion.profiles  # type: ignore[attr-defined]
 
 
 def checked_recipe(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Registry]:
@@ -57,13 +58,14 @@ def _checked(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Registry]:
     from mmtk.errors import RecipeError
     from mmtk.plugins import load_plugins
     from mmtk.recipe import check_recipe, load_recipe
-    from mmtk.recipe.run_folder import recipe_of_run, started_elsewhere
+    from mmtk.recipe.run_folder import plugins_of_run, recipe_of_run, started_elsewhere
 
     registry = load_plugins().registry
     path, overrides = _meant(arguments.recipe), arguments.overrides
     if not path.is_dir():
         return check_recipe(load_recipe(path, overrides, arguments.profiles), registry), registry
     recipe, same_folder = recipe_of_run(path)
+    registry = registry.preferring(plugins_of_run(path))
     document = load_recipe(recipe, [same_folder, *overrides], arguments.profiles)
     try:
         return check_recipe(document, registry), registry

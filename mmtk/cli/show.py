@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from mmtk.cli import completion
 from mmtk.printable import printable_lines
 
 if TYPE_CHECKING:
-    from mmtk.discover.component_page import ComponentPage
+    from mmtk.discover.component_page import ComponentPage, KeyPage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,11 +46,10 @@ def _lines(page: ComponentPage) -> Iterator[str]:
     import yaml
 
     yield f"{page.name}, {page.kind} of {page.distribution} {page.version} (plugin {page.plugin})"
+    if page.example["use"] != page.name:
+        yield f"Others offer one of this name; write '{page.example['use']}' in recipes."
     yield from ("", page.about, "", "Keys:" if page.keys else "It takes no keys.")
-    for key in page.keys:
-        yield f"  {key.name}: {key.type}{f', default {key.default}' if key.default else ', required'}"
-        if key.meaning:
-            yield f"      {key.meaning}"
+    yield from _key_lines(page.keys, "  ")
     if page.outputs:
         yield from ("", "Outputs:")
         yield from (f"  {name}: {artifact}, {path} in its folder" for name, artifact, path in page.outputs)
@@ -63,3 +62,15 @@ def _lines(page: ComponentPage) -> Iterator[str]:
         yield from ("", f"What each {page.kind} does:")
         yield from (f"  {line}".rstrip() for line in page.promise.splitlines())
     yield from ("", f"Defined by {page.factory}{f' in {page.defined_in}' if page.defined_in else ''}")
+
+
+def _key_lines(keys: Iterable[KeyPage], indent: str) -> Iterator[str]:
+    """A line for each key, its meaning and the keys of nested configs below it."""
+    for key in keys:
+        yield f"{indent}{key.name}: {key.type}{f', default {key.default}' if key.default else ', required'}"
+        if key.meaning:
+            yield f"{indent}    {key.meaning}"
+        for title, nested in key.records.items():
+            if len(key.records) > 1:
+                yield f"{indent}    Keys of {title}:"
+            yield from _key_lines(nested, f"{indent}    ")

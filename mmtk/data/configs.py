@@ -191,9 +191,10 @@ class DataConfig:
     limits: ImageLimits = DEFAULT_LIMITS
     """which pictures are quarantined"""
     max_quarantined: Annotated[float | None, Range(0, None)] = None
-    """ends the stage at the first sample past it that can't be used: a number of samples or, below 1, a share
-    of those tried, once these are 100; each process counts its own, and in a number those of all processes
-    that a saved state has, once it goes on from one"""
+    """ends the stage at the first sample past it that can't be used, also one that is read ahead: a number of
+    samples or, below 1, a share of those tried, once these are 100; an index may refuse several at once, of
+    which none is left out; each process counts its own, and in a number those of all processes that a saved
+    state has, once it goes on from one"""
     cache_decoded: bool = False
     """keep every decoded picture of the readers in memory (12 KB each at 64x64): for small pictures only"""
 
@@ -227,5 +228,5 @@ class EvaluationDataConfig:
     """which pictures are quarantined"""
     max_quarantined: Annotated[float | None, Range(0, None)] = None
     """ends the stage at the first sample past it that can't be used: a number of samples or, below 1, a share
-    of those tried, once these are 100; `capfilt` looks after each part, and adds to a number what an
-    interrupted run met"""
+    of those tried, once these are 100; an index may refuse several at once, of which none is left out;
+    `capfilt` looks after each part, and adds to a number what an interrupted run met"""

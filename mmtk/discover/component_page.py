@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mmtk.discover.example import example_node
@@ -13,20 +15,25 @@ from mmtk.errors import RecipeError
 from mmtk.kinds import KINDS
 from mmtk.recipe.field_docs import field_docs, sentence
 from mmtk.recipe.key_words import KeyWords, default_words
-from mmtk.recipe.schema import Schema, component_schema
+from mmtk.recipe.schema import Key, Schema, component_schema, dataclass_keys
 from mmtk.registry import Registration, Registry, a_kind, nearest
 
-WORDS = KeyWords(a_kind, lambda config: f"keys of {config.__name__.removesuffix('Config')}")
+_DEPTH = 4  # of nested configs in each other
 
 
 @dataclass(frozen=True)
 class KeyPage:
-    """A key: its type and default in words, the default empty where the key is required."""
+    """A key: its type and default in words, the default empty where the key is required.
+
+    Attributes:
+        records: the nested configs that it takes, by their names in ``type``; each with its keys.
+    """
 
     name: str
     type: str
     default: str
     meaning: str
+    records: Mapping[str, tuple[KeyPage, ...]]
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,9 @@ def find_component(registry: Registry, words: list[str]) -> Registration:
     (name,) = words
     everything = [one for kind in KINDS for one in registry.of_kind(kind)]
     found = [one for one in everything if name in (one.component.name, one.qualified_name)]
-    if len(found) == 1:
-        return found[0]
+    kinds = {one.component.kind for one in found}
+    if len(kinds) == 1:
+        return registry.get(kinds.pop(), name)
     if found:
         calls = " or ".join(f"'{one.component.kind} {one.qualified_name}'" for one in found)
         raise RecipeError(f"several components are called '{name}'; say {calls}")
@@ -90,7 +98,7 @@ def component_page(registration: Registration, registry: Registry) -> ComponentP
         about=_about(schema) or sentence(component.summary),
         promise=_promise(kind.protocol),
         injected=kind.injected,
-        keys=tuple(_keys(schema)),
+        keys=tuple(_keys(schema.keys, schema.config)),
         outputs=tuple((name, one.artifact, one.path) for name, one in schema.outputs.items()),
         example=example_node(registration, registry),
         factory=component.factory,
@@ -99,9 +107,11 @@ def component_page(registration: Registration, registry: Registry) -> ComponentP
 
 
 def _about(schema: Schema) -> str:
-    text = (schema.config and schema.config.__doc__ and inspect.getdoc(schema.config)) or ""
+    if schema.config is None:
+        return ""
+    text = (schema.config.__doc__ and inspect.getdoc(schema.config)) or ""
     # A dataclass without a docstring gets its signature for one.
-    return "" if text.startswith(f"{schema.config.__name__}(") else text.partition("\nAttributes:")[0].strip()  # type: ignore[union-attr]
+    return "" if text.startswith(f"{schema.config.__name__}(") else text.partition("\nAttributes:")[0].strip()
 
 
 def _promise(protocol: type) -> str:
@@ -123,12 +133,32 @@ def _signature(method: Any) -> str:
     return str(signature.replace(parameters=own)).replace("'", "")
 
 
-def _keys(schema: Schema) -> list[KeyPage]:
-    docs = field_docs(schema.config) if schema.config else {}
-    return [
-        KeyPage(name, WORDS.type(key.annotation), default_words(key.default), docs.get(name, ""))
-        for name, key in schema.keys.items()
-    ]
+def _keys(keys: Mapping[str, Key], config: type | None, within: tuple[type, ...] = ()) -> Iterator[KeyPage]:
+    """The keys with those of the nested configs they take, but for one that lies within itself."""
+    docs = field_docs(config) if config else {}
+    for name, key in keys.items():
+        records: dict[str, type] = {}
+        words = KeyWords(a_kind, partial(_note_record, records)).type(key.annotation)
+        nested = {
+            title: tuple(_keys(_left_out(record, key.default), record, (*within, record)))
+            for title, record in records.items()
+            if record not in within and len(within) < _DEPTH
+        }
+        yield KeyPage(name, words, default_words(key.default), docs.get(name, ""), nested)
+
+
+def _note_record(records: dict[str, type], config: type) -> str:
+    title = config.__name__.removesuffix("Config")
+    records[title] = config
+    return f"keys of {title}"
+
+
+def _left_out(config: type, default: Any) -> Mapping[str, Key]:
+    """A nested config's keys; those that a recipe leaves out come from the default of what holds them."""
+    keys = dataclass_keys(config)
+    if not isinstance(default, config):
+        return keys
+    return {name: Key(key.annotation, getattr(default, name)) for name, key in keys.items()}
 
 
 def _file(factory: str) -> str:

@@ -17,6 +17,7 @@ from mmtk.engine.learner import Learner
 from mmtk.engine.weights import load_weights, save_tensors
 from mmtk.errors import CheckpointError, RecipeError
 from mmtk.recipe.build import blueprint, from_plain, to_plain
+from mmtk.recipe.paths import is_input
 from mmtk.recipe.references import map_leaves
 from mmtk.types import ComponentNode
 
@@ -160,8 +161,8 @@ class _Files:
         self._names: dict[Path, str] = {}
 
     def take(self, value: Any) -> Any:
-        """Copy the file or folder if ``value`` is a path, and return the marked path of the copy."""
-        if not isinstance(value, Path):
+        """Copy the file or folder if ``value`` is read from, and return the marked path of the copy."""
+        if not is_input(value):
             return value
         source = value.resolve()
         if source not in self._names:

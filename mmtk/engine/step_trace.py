@@ -16,6 +16,7 @@ from mmtk.engine.configs import ProfileConfig
 from mmtk.engine.step_clock import StepClock
 from mmtk.events import Listeners
 from mmtk.hookspecs import hookimpl
+from mmtk.report.wording import counted
 
 TRACE = "trace.json.gz"
 _NOTHING = "6"
@@ -104,7 +105,8 @@ class StepTrace:
         self._failed = failed
         profiler.stop()
         if self._done <= self._warmup and not failed:
-            self._say(f"no trace: the stage ended within the {self._warmup} steps of profile.warmup")
+            warmup = counted(self._warmup, "step")
+            self._say(f"no trace: the stage ended within the {warmup} of profile.warmup")
 
     def _write(self, profiler: profile) -> None:
         if self._failed or self._done <= self._warmup:
@@ -113,5 +115,6 @@ class StepTrace:
         profiler.export_chrome_trace(str(partial))
         partial.rename(self._target)
         self._say(
-            f"trace of {self._done - self._warmup} steps in {self._target}: open it at https://ui.perfetto.dev"
+            f"trace of {counted(self._done - self._warmup, 'step')} in {self._target}: open it at "
+            "https://ui.perfetto.dev"
         )

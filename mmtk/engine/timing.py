@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmtk.engine.step_clock import REST
+from mmtk.report.wording import counted
 
 TIMING = "timing.json"
 _DATA_WAIT = "data wait"
@@ -62,7 +63,8 @@ def table(state: Mapping[str, Any]) -> list[str]:
     steps, seconds = max(state["steps"], 1), state["seconds"]
     found = rows(seconds)
     width = max((len(row.name) for row in found), default=0)
-    lines = [f"time by section, {sum(seconds.values()) / steps * 1000:,.1f} ms a step over {steps:,} steps:"]
+    mean = f"{sum(seconds.values()) / steps * 1000:,.1f} ms a step"
+    lines = [f"time by section, {mean} over {counted(steps, 'step')}:"]
     for row, percent in zip(found, _percentages([row.share for row in found]), strict=True):
         lines.append(f"  {row.name:<{width}}  {percent:5.1f} %  {row.seconds / steps * 1000:10,.2f} ms")
     return lines

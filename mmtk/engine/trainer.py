@@ -46,9 +46,8 @@ class Trainer:
     A step's order: ``before_step`` of the model, the heads, modules within them and the momentum encoder,
     where they have it; the forward context; the heads; the sum of their losses; backward; clipping; the
     optimizer; and ``after_step`` of the momentum encoder. From the context to backward, that is done for each
-    batch of the step. Everything
-    random in it depends on the seed, the step and the rank alone: the generators of Python, numpy and torch
-    are seeded anew.
+    batch of the step. Everything random in it depends on the seed, the step and the rank alone: the
+    generators of Python, numpy and torch are seeded anew.
 
     Args:
         spread: the learner in its place, its objective and its optimizer, whose groups' rates are the peaks

@@ -16,6 +16,7 @@ from mmtk.errors import RecipeError
 from mmtk.recipe.marks import Marked, Place, mark
 from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.overrides import argument_place, read_value
+from mmtk.recipe.paths import path_fault
 from mmtk.recipe.problems import Problem, recipe_error
 from mmtk.recipe.references import Reference, map_leaves
 from mmtk.recipe.site import Site
@@ -84,12 +85,20 @@ def blueprint(node: ComponentNode, registry: Registry, inputs: Mapping[str, Path
         node: a checked node.
         registry: where its components are found.
         inputs: where the outputs lie that it refers to, by ``STAGE.OUTPUT``.
+
+    Raises:
+        RecipeError: a default or stored path can't be one on this machine.
     """
 
     def locate(value: Any) -> Any:
         if isinstance(value, Reference):
             return inputs[str(value)].absolute()
-        return value.expanduser().absolute() if isinstance(value, Path) else value
+        if not isinstance(value, Path):
+            return value
+        if fault := path_fault(value):  # of a default, or stored elsewhere
+            where = f"{node.place}  " if node.place else ""
+            raise RecipeError(f"{where}{node.kind} '{node.use}': {fault}")
+        return value.expanduser().absolute()
 
     return ComponentBlueprint(map_leaves(node, locate), registry)
 

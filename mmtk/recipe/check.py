@@ -11,13 +11,14 @@ from typing import Annotated
 from mmtk.config import Input, Range
 from mmtk.errors import MmtkError, RecipeError
 from mmtk.recipe.load import RecipeDocument
-from mmtk.recipe.marks import Marked, mark
+from mmtk.recipe.marks import BROKEN, Marked, mark
 from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.problems import TOO_DEEP, Problem, UnreadableError, recipe_error
 from mmtk.recipe.references import Reference, leaves
-from mmtk.recipe.schema import Key, component_schema, dataclass_keys
+from mmtk.recipe.schema import Schema, component_schema, dataclass_keys
 from mmtk.recipe.site import Invalid, Site
 from mmtk.recipe.variables import VARIABLE
+from mmtk.recipe.wording import show
 from mmtk.registry import Registry, nearest
 from mmtk.stages.context import Output
 from mmtk.stages.graph import execution_order
@@ -46,7 +47,7 @@ class CheckedStage:
 
 @dataclass(frozen=True)
 class CheckedRecipe:
-    """A recipe that can run."""
+    """A recipe that can run. A ``~`` of its folder has been replaced, as everything makes files there."""
 
     name: str
     description: str
@@ -109,38 +110,58 @@ class _RecipeCheck:
         if self.problems or settings is None:
             raise recipe_error(str(self.document.path), self.problems)
         name = settings.name or self.document.path.stem
-        run_dir = settings.run_dir or Path("runs") / name
+        run_dir = (settings.run_dir or Path("runs") / name).expanduser()
         return CheckedRecipe(name, settings.description, settings.seed, settings.device, run_dir, stages)
 
     def settings(self) -> Settings | None:
         root = self.document.root
         definitions = root.value.get("definitions")
-        if definitions and not isinstance(definitions.value, dict | None):
+        if definitions and definitions.value is not BROKEN and not isinstance(definitions.value, dict | None):
             Site("definitions", self.problems).fault(definitions.place, "expected a mapping")
         own = {key: value for key, value in root.value.items() if key not in ("definitions", "stages")}
         known = dataclass_keys(Settings)
         spellings = [*known, "extends", "profiles", "definitions", "stages"]
         for key in [key for key in own if key not in known]:
-            near = nearest(key, spellings)
+            near = self.key_of_a_stage(key) or nearest(key, spellings)
             hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(spellings)}"
             Site(key, self.problems).fault(own.pop(key).named_at, f"unknown key of a recipe; {hint}")
-        own = {**self.defaults(known), **own}
+        own = {**self.defaults(), **own}
         settings = self.checker.record(replace(root, value=own), Settings, Site("", self.problems))
         return None if isinstance(settings, Invalid) else settings
 
-    def defaults(self, known: Mapping[str, Key]) -> dict[str, Marked]:
-        """Keys that plugins give every recipe; of several plugins the last one's hold."""
-        place = self.document.root.place
+    def key_of_a_stage(self, key: str) -> str | None:
+        """Return where a key belongs that stands beside the stages and is one of a stage's."""
+        stages = self.document.root.value.get("stages")
+        for name, stage in stages.value.items() if stages and isinstance(stages.value, dict) else ():
+            schema = self.schema_of(stage)
+            if schema and key in schema.keys:
+                return f"stages.{name}.{key}"
+        return None
+
+    def defaults(self) -> dict[str, Marked]:
+        """Keys that plugins give every recipe; of several plugins the last one's hold.
+
+        Those of a plugin that gives a wrong one are left out, and the plugin is named: the recipe is right.
+        """
         found: dict[str, Marked] = {}
-        for _who, given in self.registry.listeners.ask("mmtk_recipe_defaults"):
-            for key, value in given.items() if isinstance(given, Mapping) else ():
-                if key in known:
-                    found[key] = mark(value, place)
-                else:
-                    hint = f"there are: {', '.join(known)}"
-                    why = f"a plugin gives this key as a recipe's default, which is unknown; {hint}"
-                    Site(str(key), self.problems).fault(place, why)
+        listeners = self.registry.listeners
+        for who, given in listeners.ask("mmtk_recipe_defaults"):
+            marked = mark(given, self.document.root.place)
+            if fault := self.default_fault(marked):
+                listeners.say(f"{who} gives defaults of recipes that are wrong and are left out: {fault}")
+            else:
+                found |= marked.value
         return found
+
+    def default_fault(self, given: Marked) -> str | None:
+        """Say what is wrong with the defaults of one plugin."""
+        if not isinstance(given.value, dict):
+            return f"expected a mapping of a recipe's keys, not {show(given.value)}"
+        if odd := [key for key in given.value if not isinstance(key, str)]:
+            return f"a key must be text, and {show(odd[0])} is not"
+        trial = Site("", [])
+        self.checker.record(given, Settings, trial)
+        return f"{trial.problems[0].path}: {trial.problems[0].message}" if trial.problems else None
 
     def stages(self) -> dict[str, CheckedStage]:
         site = Site("", self.problems).within(dataclass_keys(Settings)).below("stages")
@@ -148,6 +169,8 @@ class _RecipeCheck:
         stages = root.value.get("stages")
         if stages is None:
             site.fault(root.place, "a recipe needs 'stages', and this one has none")
+            return {}
+        if stages.value is BROKEN:
             return {}
         if not isinstance(stages.value, dict) or not stages.value:
             site.fault(stages.place, "expected a mapping of stages, each {use: NAME, …}")
@@ -182,11 +205,15 @@ class _RecipeCheck:
 
     def declared(self, marked: Marked) -> Mapping[str, Output] | None:
         """A stage's outputs; None when its component isn't known, which the check of the stage reports."""
-        use = marked.value.get("use") if isinstance(marked.value, dict) else None
+        schema = self.schema_of(marked)
+        return None if schema is None else schema.outputs
+
+    def schema_of(self, stage: Marked) -> Schema | None:
+        use = stage.value.get("use") if isinstance(stage.value, dict) else None
         if use is None or not isinstance(use.value, str):
             return None
         try:
-            return component_schema(self.registry.get("stage", use.value)).outputs
+            return component_schema(self.registry.get("stage", use.value))
         except MmtkError:
             return None
 

@@ -7,32 +7,43 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
 
-from mmtk.config import Address, Input, Range, Slot
-from mmtk.kinds import Blueprint
+from mmtk.config import Address, Input, Range, Slot, Target
+from mmtk.recipe.annotations import without_new_types
 from mmtk.recipe.marks import BROKEN, Marked, plain
 from mmtk.recipe.schema import REQUIRED
 from mmtk.recipe.site import INVALID, Invalid, Site
 from mmtk.recipe.wording import alternatives, choices, expected, is_mapping, is_sequence, show
 from mmtk.registry import a_kind, nearest
 
+DIGITS = re.compile(r"[0-9]+")
 INTEGER = re.compile(r"[-+]?[0-9]+")
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class Markers:
-    """What ``Annotated`` says of a value and of the parts of a container, and the field's default."""
+    """What ``Annotated`` says of a value and of the parts of a container, and the field's default.
+
+    Attributes:
+        infinite: whether the default has an infinite number, so that the recipe may give one too.
+    """
 
     slot: Slot | None = None
     input: Input | None = None
     range: Range | None = None
+    target: Target | None = None
     default: Any = REQUIRED
+    infinite: bool = False
+
+    @classmethod
+    def of_default(cls, default: Any) -> Markers:
+        return cls(default=default, infinite=_has_infinity(default))
 
     def item(self, key: Any) -> Markers:
         """The markers for one entry of a mapping."""
@@ -49,6 +60,8 @@ class Parts(Protocol):
 
     def path(self, marked: Marked, input_: Input | None, site: Site) -> Any: ...
 
+    def target(self, marked: Marked, site: Site) -> Any: ...
+
 
 def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: Markers = Markers()) -> Any:
     """Return the value as ``annotation`` wants it; INVALID when it can't be, with the reasons in ``site``."""
@@ -60,7 +73,7 @@ def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: M
     if get_origin(base) in (typing.Union, types.UnionType):
         return _union(marked, base, site, parts, markers)
     if marked.value is None:
-        if base is type(None):
+        if base is type(None) or (get_origin(base) is Literal and None in get_args(base)):
             return None
         behind = marked.place.text[marked.place.column - 1 :].lstrip() if marked.place.text else "null"
         empty = ", as an empty value is" if behind[:1] in ("", "#", ",", "}", "]") else ""
@@ -71,8 +84,8 @@ def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: M
         return _sequence(marked, base, site, parts, markers)
     if markers.slot is not None:
         return parts.component(marked, markers.slot.kind, site, markers.default)
-    if (get_origin(base) or base) is Blueprint:
-        return site.fault(marked.place, "this field's type says Blueprint, but no Slot says of which kind")
+    if base is Path and markers.target is not None:
+        return parts.target(marked, site)
     if base is Path:
         return parts.path(marked, markers.input, site)
     if base is Address:
@@ -83,8 +96,10 @@ def coerce(marked: Marked, annotation: Any, site: Site, parts: Parts, markers: M
 
 
 def _unwrap(annotation: Any, markers: Markers) -> tuple[Any, Markers]:
+    annotation = without_new_types(annotation)
     while get_origin(annotation) is Annotated:
         annotation, *notes = get_args(annotation)
+        annotation = without_new_types(annotation)
         for note in notes:
             if isinstance(note, Slot):
                 markers = replace(markers, slot=note)
@@ -92,6 +107,8 @@ def _unwrap(annotation: Any, markers: Markers) -> tuple[Any, Markers]:
                 markers = replace(markers, input=note)
             elif isinstance(note, Range):
                 markers = replace(markers, range=note)
+            elif isinstance(note, Target):
+                markers = replace(markers, target=note)
     return annotation, markers
 
 
@@ -211,16 +228,31 @@ def _scalar(marked: Marked, base: Any, site: Site, markers: Markers) -> Any:
             value = float(value)
         except OverflowError:
             return site.fault(marked.place, f"{show(value)} is too large")
-    if base not in (int, float, bool, str):
-        return site.fault(marked.place, f"this field's type {base!r} can't be filled by a recipe")
     if type(value) is not base:
         hint = _hint(value, base)
         return site.fault(marked.place, f"expected {expected(base)}, not {show(value)}{hint}")
     if isinstance(value, float) and math.isnan(value):
         return site.fault(marked.place, "expected a number, not NaN")
+    if isinstance(value, float) and math.isinf(value) and not _may_be_infinite(markers):
+        return site.fault(marked.place, f"expected a finite number, not {show(value)}")
     if markers.range is not None and base in (int, float) and value not in markers.range:
         return site.fault(marked.place, f"{show(marked.value)} is outside of {markers.range}")
     return value
+
+
+def _has_infinity(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_infinity, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_infinity, value))
+    return isinstance(value, float) and math.isinf(value)
+
+
+def _may_be_infinite(markers: Markers) -> bool:
+    """Whether the config says that a number may be: what is only without bounds is not meant to be."""
+    return markers.infinite or (
+        markers.range is not None and _has_infinity((markers.range.low, markers.range.high))
+    )
 
 
 def _hint(value: Any, base: Any) -> str:
@@ -238,11 +270,23 @@ def _hint(value: Any, base: Any) -> str:
     return "; write it without the quotes" if number.fullmatch(value) else ""
 
 
+def nearest_choice(word: str, annotation: Any) -> str | None:
+    """Return the one of a field's choices that a word may have been meant as; None where it has none."""
+    base, _ = _unwrap(annotation, Markers())
+    return _near(word, get_args(base)) if get_origin(base) is Literal else None
+
+
+def _near(word: str, choices: Iterable[Any]) -> str | None:
+    # A number is seldom misspelt: 'float32' isn't meant as 'float16'.
+    number = DIGITS.findall(word)
+    words = [one for one in choices if isinstance(one, str) and (not number or DIGITS.findall(one) == number)]
+    return nearest(word, words)
+
+
 def _choice(marked: Marked, values: Mapping[Any, Any], site: Site) -> Any:
     for value, meaning in values.items():
         if value == marked.value and type(value) is type(marked.value):
             return meaning
-    words = [value for value in values if isinstance(value, str)]
-    near = nearest(marked.value, words) if isinstance(marked.value, str) else None
+    near = _near(marked.value, values) if isinstance(marked.value, str) else None
     hint = f"; did you mean '{near}'?" if near else ""
     return site.fault(marked.place, f"expected {choices(values)}, not {show(marked.value)}{hint}")

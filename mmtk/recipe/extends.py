@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmtk.errors import RecipeError
 from mmtk.recipe.marks import Marked, merge
-from mmtk.recipe.paths import near_file, what_is_missing
+from mmtk.recipe.paths import near_file, path_fault, what_is_missing
 from mmtk.recipe.problems import Problem, UnreadableError
 from mmtk.recipe.yaml_reader import read_yaml
 
@@ -63,7 +63,9 @@ def _named(extends: Marked | None) -> Iterator[Marked]:
 
 
 def _base_path(named: Marked, above: tuple[Path, ...]) -> Path:
-    path = Path(os.path.normpath(above[-1].parent / named.value))
+    if fault := path_fault(named.value):
+        raise UnreadableError(named.place, fault, "extends")
+    path = Path(os.path.normpath(above[-1].parent / Path(named.value).expanduser()))
     if any(path.resolve() == one.resolve() for one in above):
         chain = " -> ".join(str(one) for one in (*above, path))
         raise UnreadableError(named.place, f"recipes extend each other in a circle: {chain}", "extends")

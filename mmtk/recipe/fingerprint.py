@@ -11,7 +11,7 @@ from typing import Any
 
 from mmtk.data.readers.addresses import INDEX_SUFFIX
 from mmtk.recipe.build import to_plain
-from mmtk.recipe.paths import matches
+from mmtk.recipe.paths import is_input, matches
 from mmtk.recipe.references import leaves
 from mmtk.registry import Registry
 from mmtk.types import ComponentNode
@@ -65,11 +65,11 @@ def plugin_versions(node: ComponentNode, registry: Registry) -> dict[str, str]:
 
 
 def file_identities(node: ComponentNode) -> dict[str, str]:
-    """Return what identifies each file, folder or pattern that a node names, by the path as it is written.
+    """Return what identifies each file, folder or pattern that a node reads, by the path as it is written.
 
     Up to 64 MiB it is the content; beyond that names, sizes and times of modification, which take no reading.
     """
-    paths = {leaf for leaf in leaves(node) if isinstance(leaf, Path)}
+    paths = {leaf for leaf in leaves(node) if is_input(leaf)}
     return {str(path): _identity(path) for path in sorted(paths)}
 
 

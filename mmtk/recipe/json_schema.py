@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -102,7 +101,7 @@ class _Components:
         if name not in self.definitions:
             self.definitions[name] = {}  # kinds hold each other
             registrations = self.registry.of_kind(kind)
-            spelt = _spellings(registrations)
+            spelt = _spellings(self.registry, kind)
             self.definitions[name] = {
                 "type": "object",
                 "properties": {"use": self._use(f"The {kind}.", spelt.values())},
@@ -118,7 +117,7 @@ class _Components:
         by_name: dict[str, list[Registration]] = {}
         for kind in KINDS:
             registrations = self.registry.of_kind(kind)
-            for qualified, names in _spellings(registrations).items():
+            for qualified, names in _spellings(self.registry, kind).items():
                 registration = next(one for one in registrations if one.qualified_name == qualified)
                 for name in names:
                     by_name.setdefault(name, []).append(registration)
@@ -181,13 +180,9 @@ def _outputs(registry: Registry) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def _spellings(registrations: list[Registration]) -> dict[str, list[str]]:
-    """Return the names of each component by its qualified one; two of one name need the qualified one."""
-    count = Counter(one.component.name for one in registrations)
+def _spellings(registry: Registry, kind: str) -> dict[str, list[str]]:
+    """Return the names that a recipe may write for each component of a kind, by its qualified one."""
     return {
-        one.qualified_name: [
-            *([one.component.name] if count[one.component.name] == 1 else []),
-            one.qualified_name,
-        ]
-        for one in registrations
+        one.qualified_name: list(dict.fromkeys([registry.spelling(one), one.qualified_name]))
+        for one in registry.of_kind(kind)
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from mmtk.config import Address, Input, NodeDefault, Range, Slot
+from mmtk.recipe.annotations import without_new_types
 from mmtk.recipe.build import to_plain
 from mmtk.recipe.field_docs import field_docs, sentence
 from mmtk.recipe.schema import REQUIRED, Key, dataclass_keys
@@ -193,8 +195,10 @@ class JsonTypes:
 
 
 def _unwrap(annotation: Any, notes: Notes) -> tuple[Any, Notes]:
+    annotation = without_new_types(annotation)
     while get_origin(annotation) is Annotated:
         annotation, *said = get_args(annotation)
+        annotation = without_new_types(annotation)
         for note in said:
             if isinstance(note, Slot):
                 notes = dataclasses.replace(notes, slot=note)
@@ -211,15 +215,15 @@ def _bounds(range_: Range | None) -> Schema:
     low = "exclusiveMinimum" if range_.low_open else "minimum"
     high = "exclusiveMaximum" if range_.high_open else "maximum"
     given = {low: range_.low, high: range_.high}
-    return {name: bound for name, bound in given.items() if bound is not None}
+    return {name: bound for name, bound in given.items() if bound is not None and math.isfinite(bound)}
 
 
 def _as_json(value: Any) -> Any:
-    """A default as JSON; REQUIRED where it is none."""
+    """A default as JSON; REQUIRED where it is none, as infinity."""
     plain = to_plain(_nodes_as_mappings(value))
     try:
-        json.dumps(plain)
-    except TypeError:
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError):
         return REQUIRED
     return plain
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from mmtk.config import Input, NodeDefault, Range, Slot
+from mmtk.config import Address, Input, NodeDefault, Range, Slot, Target
+from mmtk.recipe.annotations import without_new_types
 from mmtk.recipe.schema import REQUIRED
-from mmtk.recipe.wording import is_mapping, is_sequence
+from mmtk.recipe.wording import is_mapping, is_sequence, show
 
 _PLAIN = {
     int: "whole number",
@@ -20,6 +22,7 @@ _PLAIN = {
     bool: "true or false",
     str: "text",
     Path: "path",
+    Address: "address",
     Any: "anything",
 }
 
@@ -38,6 +41,7 @@ class KeyWords:
 
     def type(self, annotation: Any, notes: Sequence[Any] = ()) -> str:
         """Say what a type takes; ``notes`` are those around it."""
+        annotation = without_new_types(annotation)
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin is Annotated:
             return self.type(arguments[0], [*notes, *arguments[1:]])
@@ -46,7 +50,7 @@ class KeyWords:
         if annotation is type(None):
             return "null"
         if origin is Literal:
-            return " or ".join(f"`{one}`" for one in arguments)
+            return _choices(arguments)
         if is_mapping(annotation):
             return f"mapping of {self.type(arguments[1], notes)}" if arguments else "mapping"
         if is_sequence(annotation):
@@ -56,8 +60,12 @@ class KeyWords:
                 return self.component(note.kind)
             if isinstance(note, Input):
                 return f"artifact {note.artifact}"
+            if isinstance(note, Target):
+                return "path that is written"
         if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
             return self.record(annotation)
+        if isinstance(annotation, type) and issubclass(annotation, Enum):
+            return _choices(one.value for one in annotation)
         bounds = [
             f" {_bounds(note)}" for note in notes if isinstance(note, Range) and annotation in (int, float)
         ]
@@ -69,6 +77,10 @@ class KeyWords:
             return "list"
         length = f"{len(arguments)}: " if origin is tuple and arguments[-1] is not ... else ""
         return f"list of {length}{self.type(arguments[0], notes)}"
+
+
+def _choices(values: Iterable[Any]) -> str:
+    return " or ".join(f"`{_yaml(one)}`" for one in values)
 
 
 def _bounds(range_: Range) -> str:
@@ -103,5 +115,5 @@ def _yaml(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if math.isfinite(value) else show(value)
     return str(value) if value != "" else '""'

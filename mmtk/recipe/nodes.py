@@ -11,9 +11,9 @@ from typing import Any
 from mmtk.config import Input, NodeDefault
 from mmtk.engine.checkpoint_files import checkpoint_fault
 from mmtk.errors import MmtkError
-from mmtk.recipe.coerce import Markers, coerce, slot_kind
+from mmtk.recipe.coerce import Markers, coerce, nearest_choice, slot_kind
 from mmtk.recipe.marks import BROKEN, Marked, Place, at, mark
-from mmtk.recipe.paths import what_is_missing
+from mmtk.recipe.paths import WrittenPath, path_fault, what_bars, what_is_missing
 from mmtk.recipe.references import Reference
 from mmtk.recipe.schema import REQUIRED, Key, Schema, component_schema, dataclass_keys
 from mmtk.recipe.site import INVALID, Invalid, Site
@@ -33,7 +33,7 @@ class NodeChecker:
         Args:
             registry: the components there are.
             find_output: turns ``STAGE.OUTPUT`` into a reference of the wanted type, or says why it can't.
-            files: whether inputs given as paths must exist.
+            files: whether inputs given as paths must exist, and other paths be possible on this machine.
         """
         self.registry = registry
         self.find_output = find_output
@@ -43,15 +43,19 @@ class NodeChecker:
         """Check a mapping with ``use:``; without it, it changes keys of the field's default component."""
         if isinstance(marked.value, NodeDefault):
             marked = mark(marked.value, marked.place)
+        if marked.value is BROKEN:
+            return INVALID
         if not isinstance(marked.value, Mapping):
             hint = f"; write {{use: {marked.value}}}" if isinstance(marked.value, str) else ""
             return site.fault(
                 marked.place, f"expected {a_kind(kind)} ({{use: NAME}}), not {show(marked.value)}{hint}"
             )
+        named_by = site
         if "use" not in marked.value and isinstance(default, NodeDefault):
             filled = mark(default, marked.named_at).value
             marked = replace(marked, value={**filled, **marked.value})
-        registration = self.find(marked, kind, site)
+            named_by = site.filled()
+        registration = self.find(marked, kind, named_by)
         if registration is None:
             return INVALID
         owner = f"{registration.component.name}, from {registration.origin}"
@@ -60,11 +64,18 @@ class NodeChecker:
         except MmtkError as error:
             return site.fault(marked.value["use"].place, str(error))
         given = replace(marked, value={key: item for key, item in marked.value.items() if key != "use"})
-        keys = self.keys(given, schema.keys, site.of(owner))
-        if keys is None or (config := self.contract(marked, schema, keys, site.of(owner))) is None:
+        inner = site.of(owner, registration.plugin)
+        keys = self.keys(given, schema.keys, inner)
+        if keys is None or (config := self.contract(marked, schema, keys, inner)) is None:
             return INVALID
         said_by = registration.factory() if schema.config is None else config
-        return ComponentNode(kind, marked.value["use"].value, keys, str(marked.named_at), said_by)
+        use = self.name_of(registration, marked.value["use"].value)
+        return ComponentNode(kind, use, keys, str(marked.named_at), said_by)
+
+    def name_of(self, registration: Registration, written: str) -> str:
+        """Return the name as it was written, unless a recipe would mean another component by it."""
+        is_alone = written == registration.component.name
+        return self.registry.spelling(registration) if is_alone else written
 
     def find(self, marked: Marked, kind: str, site: Site) -> Registration | None:
         use = marked.value.get("use")
@@ -78,6 +89,8 @@ class NodeChecker:
             site.below("use").fault(use.place, f"expected a component's name, not {show(use.value)}")
             return None
         try:
+            if site.default_of:
+                return self.registry.of_default(kind, use.value, site.default_of)
             return self.registry.get(kind, use.value)
         except MmtkError as error:
             site.below("use").of("").fault(use.place, str(error))
@@ -87,10 +100,7 @@ class NodeChecker:
         """Check a mapping against a nested config dataclass; keys left out come from the field's default."""
         if isinstance(marked.value, config):
             return marked.value
-        try:
-            schema = Schema(dataclass_keys(config), config)
-        except (TypeError, NameError, AttributeError) as error:
-            return site.fault(marked.named_at, f"the config {config.__name__} can't be read: {error}")
+        schema = Schema(dataclass_keys(config), config)
         if not isinstance(marked.value, Mapping):
             example = self._example(marked, schema.keys, site)
             return site.fault(marked.place, f"expected a mapping{example}, not {show(marked.value)}")
@@ -106,15 +116,21 @@ class NodeChecker:
         return INVALID if instance is None else instance
 
     def _example(self, marked: Marked, known: Mapping[str, Key], site: Site) -> str:
-        """Show a value given in place of a mapping under the one key that would take it, if just one does."""
+        """Show a value given in place of a mapping under the one key that takes it, or one much like it."""
         if isinstance(marked.value, list):
             return ""
-        takers = [
-            name
+        takers = {
+            name: marked.value
             for name, key in known.items()
             if coerce(marked, key.annotation, site.trial(), self) is not INVALID
-        ]
-        return f" such as {{{takers[0]}: {show(marked.value)}}}" if len(takers) == 1 else ""
+        }
+        if not takers and isinstance(marked.value, str):
+            meant = {name: nearest_choice(marked.value, key.annotation) for name, key in known.items()}
+            takers = {name: word for name, word in meant.items() if word is not None}
+        if len(takers) != 1:
+            return ""
+        ((name, value),) = takers.items()
+        return f" such as {{{name}: {show(value)}}}"
 
     def keys(self, marked: Marked, known: Mapping[str, Key], site: Site) -> dict[str, Any] | None:
         """Check every key of a mapping; None when something is wrong with one."""
@@ -162,15 +178,16 @@ class NodeChecker:
     def key(self, marked: Marked, name: str, key: Key, site: Site) -> Any:
         given = marked.value.get(name)
         if given is not None:
-            return coerce(given, key.annotation, site.below(name), self, Markers(default=key.default))
+            return coerce(given, key.annotation, site.below(name), self, Markers.of_default(key.default))
         if key.default is REQUIRED:
             return site.below(name).fault(marked.named_at, "this key is required and missing")
         return self.default(key.default, key.annotation, site.below(name), marked.named_at)
 
     def default(self, value: Any, annotation: Any, site: Site, place: Place) -> Any:
-        """Turn the component nodes of a default into checked ones; everything else is taken as it is."""
-        if not _holds_nodes(value):
+        """Turn component nodes and paths in a default into checked ones; take the rest as it is."""
+        if not _holds_parts(value):
             return value
+        site = site.filled()
         if dataclasses.is_dataclass(value) and not isinstance(value, NodeDefault | type):
             marked = Marked({}, place, place)
             return self.record(marked, type(value), site, value)
@@ -186,6 +203,10 @@ class NodeChecker:
         except Exception as error:
             site.fault(marked.named_at, f"the config refuses these keys: {type(error).__name__}: {error}")
             return None
+        if wrong := [fault for fault in faults if not _is_fault(fault)]:
+            said = f"its config's check gives {wrong[0]!r}, which is no pair of a key and a message"
+            site.fault(marked.named_at, said)
+            return None
         for path, message in faults:
             names = path.split(".")
             while names and at(marked, names) is None:
@@ -198,6 +219,8 @@ class NodeChecker:
     def path(self, marked: Marked, input_: Input | None, site: Site) -> Any:
         """Check a path, or ``{from: STAGE.OUTPUT}`` where the field is an input."""
         value = marked.value
+        if self.files and isinstance(value, Path | str) and (fault := path_fault(value)):
+            return site.fault(marked.place, fault)
         if isinstance(value, Path):
             return value
         if isinstance(value, Mapping) and set(value) == {"from"}:
@@ -216,6 +239,15 @@ class NodeChecker:
             return site.fault(marked.place, fault)
         return path
 
+    def target(self, marked: Marked, site: Site) -> Any:
+        """Check a path that will be written."""
+        path = self.path(marked, None, site)
+        if isinstance(path, Invalid):
+            return path
+        if self.files and (fault := what_bars(path)):
+            return site.fault(marked.place, fault)
+        return WrittenPath(path)
+
     def reference(self, source: Marked, input_: Input | None, site: Site) -> Any:
         if input_ is None:
             return site.fault(source.named_at, "this key takes a path and no stage's output")
@@ -227,13 +259,18 @@ class NodeChecker:
         return found if isinstance(found, Reference) else site.fault(source.place, found)
 
 
-def _holds_nodes(value: Any) -> bool:
-    if isinstance(value, NodeDefault):
+def _is_fault(fault: Any) -> bool:
+    """Whether a config's check has given a pair of texts; a text of two letters would pass for a pair."""
+    return isinstance(fault, tuple | list) and len(fault) == 2 and all(isinstance(one, str) for one in fault)
+
+
+def _holds_parts(value: Any) -> bool:
+    if isinstance(value, NodeDefault | Path):
         return True
     if isinstance(value, Mapping):
-        return any(_holds_nodes(item) for item in value.values())
+        return any(_holds_parts(item) for item in value.values())
     if isinstance(value, list | tuple):
-        return any(_holds_nodes(item) for item in value)
+        return any(_holds_parts(item) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return any(_holds_nodes(getattr(value, field.name)) for field in dataclasses.fields(value))
+        return any(_holds_parts(getattr(value, field.name)) for field in dataclasses.fields(value))
     return False

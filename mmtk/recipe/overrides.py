@@ -15,6 +15,12 @@ from mmtk.registry import nearest
 PART = re.compile(r"[^.\[\]]+")
 KEY = re.compile(r"[^\s.\[\]=]+(\.[^\s.\[\]=]+|\[\d+\])*")
 
+# What is read before the command line's keys are set, with what to do instead.
+READ_BEFORE = {
+    "extends": "can't be set on the command line; write a recipe that extends both",
+    "profiles": "can't be set on the command line; choose one of the recipe's with --profile NAME",
+}
+
 
 def apply_overrides(recipe: Marked, overrides: Iterable[str], problems: list[Problem]) -> Marked:
     """Set every ``key=value`` in turn. Values are YAML; lists are reached by index (``sections[0].title``).
@@ -74,9 +80,12 @@ def _place_of(recipe: Marked, name: str) -> str | None:
 def _unknown_part(recipe: Marked, keys: list[str]) -> tuple[int, str] | None:
     """Say which stage or definition an override changes that isn't there, and which of the keys names it.
 
-    Everywhere else a component's config knows which keys there are, and the check finds a misspelt one.
+    Everywhere else a component's config knows which keys there are, and the check finds a misspelt one. It
+    doesn't know those of ``READ_BEFORE``, since they are gone by then.
     """
     section = keys[0]
+    if section in READ_BEFORE:
+        return 0, READ_BEFORE[section]
     if at(recipe, [section]) is None and (place := _place_of(recipe, section)):
         return 0, f"the recipe has no key '{section}'; did you mean {place}.{'.'.join(keys)}?"
     if section == "stages":

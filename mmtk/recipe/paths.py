@@ -1,4 +1,4 @@
-"""What lies at a path that a recipe names: a file, a folder, or what fits a pattern."""
+"""What lies at a path that a recipe names, a file, a folder or what fits a pattern; and paths to write to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmtk.printable import brief
 from mmtk.registry import nearest
@@ -13,11 +14,53 @@ from mmtk.registry import nearest
 BRACES = re.compile(r"\{[^{}]*\}")
 
 
+if TYPE_CHECKING:
+    _Path = Path
+else:
+    _Path = type(Path())
+
+
+class WrittenPath(_Path):
+    """A path of a field marked by ``Target``: its component writes there, so what lies there is no input."""
+
+
+def is_input(value: object) -> bool:
+    """Whether a value in a checked node is a path that its component reads."""
+    return isinstance(value, Path) and not isinstance(value, WrittenPath)
+
+
+def what_bars(path: Path) -> str | None:
+    """Say that a file stands where a folder would have to, for ``path`` to be written; None without one."""
+    for folder in path.expanduser().absolute().parents:
+        if os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+            return None
+        if os.path.exists(folder):  # noqa: PTH110 - likewise
+            return f"nothing can be written at {brief(path)}: {brief(folder)} is a file and no folder"
+    return None
+
+
+def path_fault(path: Path | str) -> str | None:
+    """Say why no file of this machine can have this path; without a fault its ``~`` stands for a folder."""
+    try:
+        written = os.fsencode(path)
+    except UnicodeEncodeError:
+        return f"{brief(path)} has a character that no path can have"
+    if b"\0" in written:
+        return f"{brief(path)} has the character \\x00, which no path can have"
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return f"there is no home folder {brief(Path(path).parts[0])} on this machine"
+    return None
+
+
 def matches(path: Path) -> list[Path]:
     """Return what lies at ``path``, in order.
 
     Braces (``a-{0000..0123}.tar``) are read as ``*``: which of the names are meant is for the reader to say.
     """
+    if path_fault(path):
+        return []
     path = path.expanduser()
     if os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
         return [path]
@@ -27,6 +70,8 @@ def matches(path: Path) -> list[Path]:
 
 def what_is_missing(path: Path) -> str | None:
     """Say that nothing lies at ``path``, with the nearest name that does; None where something does."""
+    if fault := path_fault(path):
+        return fault
     if matches(path):
         return None
     path = path.expanduser()

@@ -10,6 +10,7 @@ from mmtk.recipe.build import to_plain
 from mmtk.recipe.check import CheckedRecipe
 from mmtk.recipe.marks import literal
 from mmtk.recipe.yaml_writer import write_yaml
+from mmtk.stages.record import read_record
 
 RESOLVED = "recipe.resolved.yaml"
 ENVIRONMENT = "environment.json"
@@ -40,6 +41,12 @@ def recipe_of_run(folder: Path) -> tuple[Path, str]:
             f"{folder}: a folder without {RESOLVED}, so no run's; give a recipe's YAML file or a run's folder"
         )
     return recipe, f"run_dir={json.dumps(literal(str(folder)), ensure_ascii=False)}"
+
+
+def plugins_of_run(folder: Path) -> frozenset[str]:
+    """Return the names of the plugins that the stages of a run have used."""
+    records = [read_record(path) for path in folder.iterdir() if path.is_dir()]
+    return frozenset(name for record in records if record for name in record.plugins)
 
 
 def started_elsewhere(folder: Path) -> str:

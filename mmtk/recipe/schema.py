@@ -13,6 +13,7 @@ from typing import Any
 
 from mmtk.errors import PluginError
 from mmtk.kinds import KINDS
+from mmtk.recipe.annotations import refuse_unfillable
 from mmtk.registry import Registration
 from mmtk.stages.context import Output
 
@@ -55,24 +56,68 @@ def component_schema(registration: Registration) -> Schema:
     Raises:
         PluginError: they can't be imported, or their annotations can't be understood.
     """
+    component = registration.component
     config = registration.config()
+    factory = registration.factory() if config is None else None
     try:
         if config is not None:
-            schema = Schema(dataclass_keys(config), config, getattr(config, "OUTPUTS", {}))
+            schema = Schema(_fillable_keys(config), config, _outputs(config))
         else:
-            factory = registration.factory()
-            injected = KINDS[registration.component.kind].injected
-            schema = Schema(signature_keys(factory, injected), None, getattr(factory, "OUTPUTS", {}))
+            assert factory is not None
+            keys = signature_keys(factory, KINDS[component.kind].injected)
+            _refuse_unfillable(keys, set())
+            schema = Schema(keys, None, _outputs(factory))
         for name in RESERVED:
             if name in schema.keys:
                 raise TypeError(f"'{name}' has a meaning of its own in recipes and can't name a field")
-    except (TypeError, NameError, AttributeError) as error:
-        what = registration.component.config or registration.component.factory
+    except Exception as error:  # an annotation is code of the plugin, and so is the default of a field
+        what = f"its config {component.config}" if component.config else f"its factory {component.factory}"
         raise PluginError(
-            f"{registration.component.kind} '{registration.component.name}' (from {registration.origin}):"
-            f" {what} can't be read: {error}"
+            f"{component.kind} '{component.name}' (from {registration.origin}): {what} can't be read:"
+            f" {_reason(error)}"
         ) from error
     return schema
+
+
+def _outputs(stage: Any) -> Mapping[str, Output]:
+    outputs = getattr(stage, "OUTPUTS", {})
+    if isinstance(outputs, Mapping) and all(isinstance(one, Output) for one in outputs.values()):
+        return outputs
+    raise TypeError(f"OUTPUTS must be a mapping of names to Output(ARTIFACT, PATH), not {outputs!r}")
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, with its name where the text alone would tell too little."""
+    said = " ".join(str(error).split())
+    plain = isinstance(error, TypeError | NameError | SyntaxError) and said
+    return said if plain else f"{type(error).__name__}: {said}"
+
+
+@functools.cache
+def _fillable_keys(config: type) -> Mapping[str, Key]:
+    keys = dataclass_keys(config)
+    _refuse_unfillable(keys, {config})
+    return keys
+
+
+def _refuse_unfillable(keys: Mapping[str, Key], seen: set[type]) -> None:
+    """Look at keys and at those of nested configs but ``seen`` ones. Raises TypeError that names the key."""
+
+    def record(config: type) -> None:
+        if config in seen:
+            return
+        seen.add(config)
+        try:
+            nested = dataclass_keys(config)
+        except Exception as error:
+            raise TypeError(f"{config.__qualname__} can't be read: {_reason(error)}") from error
+        _refuse_unfillable(nested, seen)
+
+    for name, key in keys.items():
+        try:
+            refuse_unfillable(key.annotation, record)
+        except TypeError as error:
+            raise TypeError(f"'{name}': {error}") from error
 
 
 @functools.cache
@@ -80,13 +125,17 @@ def dataclass_keys(config: type) -> Mapping[str, Key]:
     """The fields of a config dataclass.
 
     Raises:
-        TypeError: it is no dataclass.
-        NameError: an annotation names what its module doesn't import at run time.
+        TypeError: it is no dataclass, or the default of a field can't be made.
+        Exception: what an annotation raises; NameError for a name that isn't imported at run time.
     """
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         raise TypeError(f"{config!r} is no dataclass")
     hints = typing.get_type_hints(config, include_extras=True)
-    return {one.name: Key(hints[one.name], _default(one)) for one in dataclasses.fields(config) if one.init}
+    return {
+        one.name: Key(hints[one.name], _default(one.name, one))
+        for one in dataclasses.fields(config)
+        if one.init
+    }
 
 
 def signature_keys(factory: Callable[..., Any], injected: tuple[str, ...]) -> Mapping[str, Key]:
@@ -117,16 +166,19 @@ def signature_keys(factory: Callable[..., Any], injected: tuple[str, ...]) -> Ma
     return {
         name: Key(
             hints.get(name, Any),
-            REQUIRED if parameter.default is parameter.empty else _default(parameter.default),
+            REQUIRED if parameter.default is parameter.empty else _default(name, parameter.default),
         )
         for name, parameter in parameters.items()
     }
 
 
-def _default(value: Any) -> Any:
+def _default(name: str, value: Any) -> Any:
     """The default that a dataclass field (or a parameter written with ``node(…)``) stands for."""
     if not isinstance(value, dataclasses.Field):
         return value
     if value.default_factory is not dataclasses.MISSING:
-        return value.default_factory()
+        try:
+            return value.default_factory()
+        except Exception as error:
+            raise TypeError(f"'{name}': its default can't be made: {_reason(error)}") from error
     return REQUIRED if value.default is dataclasses.MISSING else value.default

@@ -27,19 +27,27 @@ class Site:
         path: the key, from the top.
         problems: where faults are collected.
         owner: the component that the key belongs to, for messages: ``itm, from blip/mmtk 0.1.0``.
+        plugin: the plugin of that component.
+        default_of: the plugin whose default the value is; empty for what a recipe says.
         above: the mappings that the key lies in, from the top, each by its path, with the keys it may have.
     """
 
     path: str
     problems: list[Problem]
     owner: str = ""
+    plugin: str = ""
+    default_of: str = ""
     above: tuple[tuple[str, frozenset[str]], ...] = ()
 
     def below(self, key: object) -> Site:
         return replace(self, path=join(self.path, key))
 
-    def of(self, owner: str) -> Site:
-        return replace(self, owner=owner)
+    def of(self, owner: str, plugin: str = "") -> Site:
+        return replace(self, owner=owner, plugin=plugin)
+
+    def filled(self) -> Site:
+        """The same site with a value that its component's plugin has given as the default."""
+        return replace(self, default_of=self.plugin)
 
     def within(self, keys: Iterable[str]) -> Site:
         """The same site as a mapping that may have ``keys``."""

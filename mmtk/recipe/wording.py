@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from mmtk.config import Address
+from mmtk.recipe.annotations import without_new_types
 
 LONGEST_VALUE = 60
 PLAIN: dict[Any, str] = {
@@ -26,12 +28,13 @@ PLAIN: dict[Any, str] = {
 
 def expected(annotation: Any) -> str:
     """Say what a type takes."""
-    if annotation in PLAIN:
-        return PLAIN[annotation]
+    annotation = without_new_types(annotation)
     origin = get_origin(annotation)
     arguments = get_args(annotation)
     if origin is Annotated:
         return expected(arguments[0])
+    if annotation in PLAIN:
+        return PLAIN[annotation]
     if origin in (typing.Union, types.UnionType):
         return alternatives(dict.fromkeys(expected(one) for one in arguments))
     if origin is Literal:
@@ -63,6 +66,8 @@ def show(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
+    if isinstance(value, float) and math.isinf(value):
+        return ".inf" if value > 0 else "-.inf"
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 2]}…{text[-1]}"
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from mmtk.printable import printable
 from mmtk.recipe.growth import DEEPEST, MOST_VALUES
 from mmtk.recipe.marks import BROKEN, Marked, Place
 from mmtk.recipe.problems import Problem, UnreadableError, join
@@ -51,6 +52,10 @@ def read_yaml(text: str, source: str, problems: list[Problem], origin: Place | N
         large = node and _largest(node, {})
     except yaml.MarkedYAMLError as error:
         raise UnreadableError(*_explained(error, places)) from None
+    except yaml.reader.ReaderError as error:
+        shown = printable(chr(error.character))
+        fault = f'not valid YAML: the character {shown} is not allowed; write "{shown}" for it'
+        raise UnreadableError(places.at(error.position), fault) from None
     except yaml.YAMLError as error:
         raise UnreadableError(places.whole, f"not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
@@ -79,6 +84,9 @@ def _explained(error: yaml.MarkedYAMLError, places: _Places) -> tuple[Place, str
             "a ': ' behind no key: a value that has one needs quotes, the line above lacks the blank behind "
             "its colon, or the indentation doesn't fit"
         )
+    elif context == "while scanning a quoted scalar":
+        place = places.of(error.context_mark)
+        problem = "the quote isn't closed"
     elif context.startswith("while parsing a flow") and error.context_mark:
         opened = places.of(error.context_mark)
         problem = f"{problem}; the bracket{f' of {opened}' if opened.line else ''} isn't closed"
@@ -91,15 +99,22 @@ class _Places:
     def __init__(self, text: str, source: str, origin: Place | None) -> None:
         self.whole = origin or Place(source)
         self._origin = origin
+        self._text = text
         self._lines = LINE_ENDS.split(text.removeprefix("\ufeff"))
 
     def of(self, mark: Any) -> Place:
-        if mark is None:
-            return self.whole
+        return self.whole if mark is None else self._place(mark.index, mark.line, mark.column)
+
+    def at(self, index: int) -> Place:
+        """Return the place of a character that the parser didn't come to."""
+        before = LINE_ENDS.split(self._text[:index].removeprefix("\ufeff"))
+        return self._place(index, len(before) - 1, len(before[-1]))
+
+    def _place(self, index: int, line: int, column: int) -> Place:
         if self._origin is not None:
-            return replace(self._origin, column=self._origin.column + mark.index)
-        line = self._lines[mark.line] if mark.line < len(self._lines) else ""
-        return Place(self.whole.source, mark.line + 1, mark.column + 1, line)
+            return replace(self._origin, column=self._origin.column + index)
+        text = self._lines[line] if line < len(self._lines) else ""
+        return Place(self.whole.source, line + 1, column + 1, text)
 
 
 def _largest(node: Node, sizes: dict[int, int]) -> Node | None:

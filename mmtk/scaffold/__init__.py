@@ -14,7 +14,8 @@ from typing import Any
 from mmtk.api_version import VERSION
 from mmtk.errors import PluginError
 from mmtk.kinds import KINDS as ALL_KINDS
-from mmtk.registry import nearest
+from mmtk.plugins import load_plugins
+from mmtk.registry import a_kind, nearest
 
 NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE)  # of a distribution, PEP 508
 TEMPLATES = Path(__file__).with_name("templates")
@@ -60,11 +61,12 @@ def write_plugin(name: str, kind: str, into: Path) -> list[Path]:
         into: an existing folder.
 
     Raises:
-        PluginError: a name that can't be a distribution's or a package's, a kind without a template, or a
-            folder that is there already.
+        PluginError: a name that can't be a distribution's or a package's, or that an installed plugin or a
+            component of this kind has, a kind without a template, or a folder that is there already.
     """
     template = _template(kind)
     package = package_name(name)
+    _refuse_taken(name, package, kind)
     if not into.is_dir():
         raise PluginError(f"{into} is no folder that a plugin could be written into")
     target = into / name
@@ -107,6 +109,23 @@ def package_name(name: str) -> str:
     if package in sys.stdlib_module_names or importlib.util.find_spec(package) is not None:
         raise PluginError(f"'{name}' would hide the package '{package}', which is there already")
     return package
+
+
+def _refuse_taken(name: str, package: str, kind: str) -> None:
+    """Raises PluginError where the plugin couldn't be loaded, or its recipe would mean another component."""
+    host = load_plugins()
+    for plugin in host.plugins:
+        if plugin.name == package:
+            owner = f"{plugin.distribution} {plugin.version}"
+            raise PluginError(
+                f"'{name}' would be the plugin '{package}', a name that {owner} has taken; name it otherwise"
+            )
+    for one in host.registry.of_kind(kind):
+        if one.component.name == package:
+            raise PluginError(
+                f"'{name}' would be {a_kind(kind)} called '{package}', and there is one already (from"
+                f" {one.origin}), which recipes mean by this name; name it otherwise"
+            )
 
 
 def _files(

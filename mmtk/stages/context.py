@@ -73,9 +73,10 @@ class EstimateContext:
 
     def paths_in(self, part: object) -> list[Path]:
         """The files and folders that ``part`` of a config reads, each once."""
-        from mmtk.recipe.references import leaves  # whose package imports this module
+        from mmtk.recipe.paths import is_input  # whose package imports this module
+        from mmtk.recipe.references import leaves
 
-        return list(dict.fromkeys(leaf for leaf in leaves(part) if isinstance(leaf, Path)))
+        return list(dict.fromkeys(filter(is_input, leaves(part))))
 
     def missing(self, part: object) -> str:
         """Name what isn't there yet of the outputs that ``part`` of a config reads; empty where all is."""

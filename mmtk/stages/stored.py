@@ -28,6 +28,7 @@ def stored_stage(folder: Path, registry: Registry) -> StoredStage:
         RecipeError: its components are not installed, or take other keys now.
     """
     record = _finished(folder)
+    registry = registry.preferring(record.plugins)
     node = from_plain("stage", record.node, registry)
     inputs = {
         str(one): _output(folder, record, one, registry) for one in leaves(node) if isinstance(one, Reference)
@@ -46,7 +47,7 @@ def outputs_of(run: Path, artifact: str, registry: Registry) -> list[Path]:
         if record is None or record.status is not Status.DONE:
             continue
         try:
-            config: Any = registry.get("stage", record.node["use"]).config()
+            config: Any = registry.preferring(record.plugins).get("stage", record.node["use"]).config()
         except (RecipeError, PluginError):
             continue
         outputs = getattr(config, "OUTPUTS", {}).values()
@@ -69,6 +70,6 @@ def _output(folder: Path, record: StageRecord, wanted: Reference, registry: Regi
     source = _finished(other)
     if source.fingerprint != record.inputs.get(wanted.stage):
         raise StageError(f"{folder}: the stage '{wanted.stage}', which it read, has run again since")
-    config = registry.get("stage", source.node["use"]).config()
+    config = registry.preferring(source.plugins).get("stage", source.node["use"]).config()
     path: str = config.OUTPUTS[wanted.output].path  # type: ignore[union-attr]
     return other / path

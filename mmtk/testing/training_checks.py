@@ -14,6 +14,7 @@ from torch import nn
 from mmtk.data.pipeline import EvaluationData
 from mmtk.engine.learner import Learner
 from mmtk.kinds import LayerWrapper, Logger, Metric, OptimizerFactory, Schedule
+from mmtk.report.wording import counted
 from mmtk.testing.promise import own_random_state, promise
 from mmtk.testing.tiny import tiny_data, tiny_stage_context
 
@@ -75,7 +76,9 @@ def check_schedule(schedule: Schedule) -> None:
             promise(right, schedule, f"gives {factor!r} {where}: no factor from 0 to 1")
         backwards = [schedule(step, steps_per_epoch, total) for step in reversed(range(total))]
         promise(factors == backwards[::-1], schedule, "gives another factor when steps are asked for again")
-        promise(any(factors), schedule, f"is 0 at all {total} steps, so that nothing is trained")
+        promise(
+            any(factors), schedule, f"is 0 throughout {counted(total, 'step')}, so that nothing is trained"
+        )
 
 
 def check_activation_checkpointing(wrapper: LayerWrapper) -> None:

@@ -35,7 +35,11 @@ def _images_line(config: CapfiltConfig, context: EstimateContext) -> str:
     if missing := context.missing(config.data):
         return f"images: not known without {missing}"
     try:
-        work = CapfiltWork(config, context.folder, context.seed, "cpu", context.registry).open()
+        if missing := context.missing(config.steps):  # steps can't be built without their checkpoints
+            own = len(config.data.reader.build())
+            return f"images: {own:,}; what steps add is not known without {missing}"
+        folder = context.folder
+        work = CapfiltWork(config, folder.name, folder, context.seed, "cpu", context.registry).open()
     except (MmtkError, OSError) as error:
         return f"images: not known: {error}"
     return f"images: {_counts(work)} in {counted(len(work.parts), 'part')} of up to {config.part_size:,}"

@@ -35,9 +35,9 @@ _SCHEMA = pa.schema(
 ).with_metadata(_METADATA)
 
 
-def shard_path(folder: Path, number: int, form: Format) -> Path:
-    """Where the shard of a part lies."""
-    return folder / f"bootstrapped-{number:06d}.{_ENDINGS[form]}"
+def shard_path(folder: Path, stage: str, number: int, form: Format) -> Path:
+    """Where the shard of a part lies, named by its stage to tell those of several rounds apart."""
+    return folder / f"{stage}-{number:06d}.{_ENDINGS[form]}"
 
 
 def write_shard(path: Path, samples: Iterable[RawSample], form: Format) -> int:

@@ -50,7 +50,9 @@ def read_pass(path: Path, registry: Registry) -> Pass:
         )
     config = stage.blueprint.build().config
     try:
-        opened = CapfiltWork(config, path.parent, stage.seed, "cpu", registry).open()
+        opened = CapfiltWork(
+            config, path.absolute().parent.name, path.parent, stage.seed, "cpu", registry
+        ).open()
     except DataError as error:
         raise DataError(
             f"{path}: the data that the pass read can't be opened: {error}; paths that its recipe gives "
@@ -125,7 +127,7 @@ def _write(
     for part in opened.parts:
         own = list(itertools.islice(images, len(part.images)))
         samples, rows = _redone(finished, part, own, rules)
-        path = shard_path(folder / "dataset", part.number, opened.output)
+        path = shard_path(folder / "dataset", opened.stage, part.number, opened.output)
         written += write_shard(path, samples, opened.output)
         tables.append(to_table(rows, columns))
         advance()

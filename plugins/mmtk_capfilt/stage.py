@@ -44,7 +44,7 @@ class CapfiltStage:
             StageError: steps don't fit each other, or one has no checkpoint.
             DataError: a dataset that a step adds can't be opened.
         """
-        CapfiltWork(self.config, context.folder, context.seed, context.device, context.registry).build_steps()
+        self._work(context).build_steps()
 
     def run(self, context: StageContext) -> None:
         """Do the parts that are still to be done, then put their ledgers together.
@@ -54,7 +54,7 @@ class CapfiltStage:
                 images fail.
             DataError: a dataset can't be opened.
         """
-        work = CapfiltWork(self.config, context.folder, context.seed, context.device, context.registry)
+        work = self._work(context)
         opened = work.open()
         progress = None
         if rank() == 0:
@@ -77,6 +77,11 @@ class CapfiltStage:
     def estimate(self, context: EstimateContext) -> Iterator[str]:
         """Tell what the pass would take."""
         return estimate_pass(self.config, context)
+
+    def _work(self, context: StageContext) -> CapfiltWork:
+        return CapfiltWork(
+            self.config, context.name, context.folder, context.seed, context.device, context.registry
+        )
 
     def _progress(self, opened: OpenWork) -> tuple[list[int], int]:
         """The parts that are still to be done, and how many images of the others failed, if that matters."""

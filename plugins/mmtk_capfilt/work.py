@@ -31,6 +31,7 @@ class CapfiltWork:
 
     Attributes:
         config: the stage's.
+        stage: its name.
         folder: the stage's.
         seed: the run's.
         device: where models compute.
@@ -38,13 +39,14 @@ class CapfiltWork:
     """
 
     config: CapfiltConfig
+    stage: str
     folder: Path
     seed: int
     device: str
     registry: Registry
 
     def __reduce__(self) -> tuple[object, ...]:
-        return CapfiltWork, (self.config, self.folder, self.seed, self.device, self.registry)
+        return CapfiltWork, (self.config, self.stage, self.folder, self.seed, self.device, self.registry)
 
     def open(self) -> OpenWork:
         """Build the steps and open the datasets."""
@@ -77,6 +79,7 @@ class OpenWork:
         columns: the ledger's schema.
         weights: how often a kept text is written, by source or dataset.
         output: form of the shards.
+        stage: the stage's name, which is the shards' too.
     """
 
     def __init__(self, work: CapfiltWork, steps: list[NamedStep], readers: Mapping[str, Reader]) -> None:
@@ -85,6 +88,7 @@ class OpenWork:
         self.readers = readers
         self.weights = weights_of(steps)
         self.output = work.config.output
+        self.stage = work.stage
         entries = {WEB_DATASET: 0} | {name: place for name, place, _ in datasets_of(steps)}
         lengths = {name: len(reader) for name, reader in readers.items()}
         self.parts = cut(lengths, entries, work.config.part_size)
@@ -110,7 +114,7 @@ class OpenWork:
                 f"part {number}: {len(part.images)} images in, but {len(keys)} keys to account for them; "
                 "each image needs a key of its own"
             )
-        path = shard_path(self._work.folder / "dataset", number, self.output)
+        path = shard_path(self._work.folder / "dataset", self.stage, number, self.output)
         written = write_shard(path, samples, self.output)
         self.finished.write(number, to_table(rows, self.columns), written)
         return PartDone(len(keys), sum(row.source == IMAGE for row in rows), written)

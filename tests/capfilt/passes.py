@@ -136,7 +136,7 @@ def result_files(folder: Path) -> dict[str, bytes]:
     """The outputs of a stage's folder, byte for byte, and nothing unfinished beside them."""
     assert list(folder.rglob(".*")) == []
     single = [folder / name for name in ("ledger.parquet", "funnel.json", "quarantine.jsonl")]
-    shards = sorted((folder / "dataset").glob("bootstrapped-*"))
+    shards = sorted((folder / "dataset").glob("*-[0-9]*.*"))
     found = {str(path.relative_to(folder)): path.read_bytes() for path in [*single, *shards]}
     return {name: data for name, data in found.items() if not name.endswith(".mmtk-index")}
 

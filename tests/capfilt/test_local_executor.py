@@ -171,7 +171,7 @@ def test_a_pass_whose_worker_was_killed_goes_on(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    for name in ("dataset/.bootstrapped-000001.tar.partial", "parts/.000001.parquet.unfinished"):
+    for name in ("dataset/.stage-000001.tar.partial", "parts/.000001.parquet.unfinished"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"half")
     done = clean(tmp_path, config(samples(), Hashed()))

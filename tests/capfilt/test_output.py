@@ -20,8 +20,8 @@ SAMPLES = [sample(n, f"a text, {n}", key=f"k{n}-web", image_id=f"k{n}") for n in
 
 
 def test_a_webdataset_shard_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    path = shard_path(tmp_path / "dataset", 7, "webdataset")
-    assert path.name == "bootstrapped-000007.tar"
+    path = shard_path(tmp_path / "dataset", "round_2", 7, "webdataset")
+    assert path.name == "round_2-000007.tar"
     assert write_shard(path, iter(SAMPLES), "webdataset") == 3
     reader = WebDatasetReader(path)
     found = [reader[index] for index in range(len(reader))]
@@ -35,10 +35,10 @@ def test_a_webdataset_shard_is_read_back_as_it_was_written(tmp_path: Path) -> No
 def test_hugging_face_opens_parquet_shards_with_pictures_and_texts(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     for number, some in enumerate((SAMPLES[:2], SAMPLES[2:])):
-        write_shard(shard_path(tmp_path / "dataset", number, "parquet"), some, "parquet")
+        write_shard(shard_path(tmp_path / "dataset", "round_2", number, "parquet"), some, "parquet")
     opened = datasets.load_dataset(
         "parquet",
-        data_files=str(tmp_path / "dataset" / "bootstrapped-*.parquet"),
+        data_files=str(tmp_path / "dataset" / "round_2-*.parquet"),
         split="train",
         cache_dir=str(tmp_path / "cache"),
     )

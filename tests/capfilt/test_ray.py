@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mmtk_capfilt.configs import RayConfig
+from mmtk_capfilt.executors.ray import Ray
 
-from mmtk.errors import StageError
+from mmtk.errors import RecipeError, StageError
 from mmtk.plugins import load_plugins
 from mmtk.recipe.build import blueprint, from_plain
 from tests.capfilt.logged_runs import ROOT, LoggedRun, install_plugin, write_pairs
@@ -71,8 +74,11 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("mmtk_capfilt.executors.ray_pool", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(StageError, match=r"pip install 'mmtk\[ray\]'"):
+    with pytest.raises(RecipeError, match=r"needs the library ray: pip install 'mmtk\[ray\]'"):
         executor()
+    keys = {one.name: one.default for one in fields(RayConfig)}
+    with pytest.raises(StageError, match=r"pip install 'mmtk\[ray\]'"):
+        Ray(**keys)
 
 
 @pytest.fixture(scope="class")

@@ -228,9 +228,29 @@ def test_defaults_of_plugins_lie_under_every_recipe(recipe: Path, installed: lis
     checked = check_recipe(load_recipe(recipe), load_plugins().registry)
     assert (checked.seed, checked.device) == (7, "cpu")
     assert check_recipe(load_recipe(recipe, ["seed=1"]), load_plugins().registry).seed == 1
-    installed.append(plugin("wrong", mmtk_recipe_defaults=lambda: {"sead": 7}))
-    with pytest.raises(Exception, match="sead: a plugin gives this key as a recipe's default"):
-        check_recipe(load_recipe(recipe), load_plugins().registry)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"sead": 7}, "sead: unknown key; did you mean 'seed'?"),
+        ({"seed": 9, "device": "gpu"}, "device: expected auto, cpu, cuda or cuda:N, not 'gpu'"),
+        ({"seed": "9"}, "seed: expected a whole number, not '9'; write it without the quotes"),
+        ({3: 9}, "a key must be text, and 3 is not"),
+        ([("seed", 9)], "expected a mapping of a recipe's keys, not a list"),
+    ],
+)
+def test_wrong_defaults_of_a_plugin_are_left_out_and_it_is_named(
+    given: Any, fault: str, recipe: Path, installed: list[EntryPoint], capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed += [
+        plugin("right", mmtk_recipe_defaults=lambda: {"seed": 7}),
+        plugin("wrong", mmtk_recipe_defaults=lambda: given),
+    ]
+    checked = check_recipe(load_recipe(recipe), load_plugins().registry)
+    assert (checked.seed, checked.device) == (7, "auto")
+    said = "plugin 'wrong' (unknown unknown) gives defaults of recipes that are wrong and are left out: "
+    assert capsys.readouterr() == ("", f"{said}{fault}\n")
 
 
 @pytest.mark.parametrize("where", ["before", "behind", "variable"])

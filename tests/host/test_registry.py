@@ -48,6 +48,45 @@ def test_two_plugins_offer_one_name() -> None:
     )
 
 
+def own(kind: str, name: str, plugin: str = "builtin") -> Registration:
+    return Registration(Component(kind, name, "json:dumps"), plugin, "mmtk", "0.2")
+
+
+def test_a_name_of_mmtks_own_keeps_its_meaning() -> None:
+    registry = Registry(
+        [registration("head", "itm", "a"), own("head", "itm"), registration("head", "itm", "z")]
+    )
+    assert registry.get("head", "itm").plugin == "builtin"
+    assert registry.get("head", "z/itm").plugin == "z"
+    spellings = [registry.spelling(one) for one in registry.of_kind("head")]
+    assert spellings == ["a/itm", "itm", "z/itm"]
+    twice = Registry([own("head", "itm"), own("head", "itm", "blip"), registration("head", "itm", "z")])
+    with pytest.raises(
+        RecipeError, match=r"by several plugins; write 'blip/itm' .* or 'builtin/itm' .* or 'z/"
+    ):
+        twice.get("head", "itm")
+
+
+def test_a_default_means_the_component_of_the_plugin_that_declares_it() -> None:
+    registry = Registry([*REGISTRY.of_kind("head"), own("head", "itc"), own("head", "itm")])
+    assert registry.of_default("head", "itm", "two").plugin == "two"
+    assert registry.of_default("head", "itc", "two").plugin == "builtin"
+    assert registry.of_default("head", "one/itc", "two").plugin == "one"
+    with pytest.raises(RecipeError, match="head 'itm' is offered by several plugins"):
+        REGISTRY.of_default("head", "itm", "glass")
+
+
+def test_what_was_stored_means_the_plugins_that_it_has_used() -> None:
+    both = Registry([registration("head", "itm"), registration("head", "itm", "two"), own("head", "lm")])
+    found = both.preferring({"two", "builtin"})
+    assert found.get("head", "itm").plugin == "two"
+    assert found.spelling(found.get("head", "itm")) == "itm"
+    assert found.get("head", "lm").plugin == "builtin"
+    for plugins in ((), ("one", "two"), ("gone",)):
+        with pytest.raises(RecipeError, match="head 'itm' is offered by several plugins"):
+            both.preferring(plugins).get("head", "itm")
+
+
 def test_one_plugin_offers_one_name_twice() -> None:
     with pytest.raises(PluginError, match="plugin 'one' offers loss 'soft' twice"):
         Registry([registration("loss", "soft"), registration("loss", "soft")])

@@ -263,7 +263,10 @@ def test_text_transforms() -> None:
     ("schedule", "message"),
     [
         (lambda step, _per_epoch, _total: 1.0 + step, "gives 2.0 at step 1"),
-        (lambda step, _per_epoch, total: step / (total - 1) if total > 1 else 0.0, "is 0 at all 1 steps"),
+        (
+            lambda step, _per_epoch, total: step / (total - 1) if total > 1 else 0.0,
+            "is 0 throughout 1 step, so that",
+        ),
     ],
 )
 def test_schedules(schedule: Any, message: str) -> None:

@@ -185,9 +185,28 @@ def test_the_doctor_names_what_is_missing(
         ("mmtk check quickstart stages.report.ti", {"stages.report.title="}),
         ("mmtk list-plugins --kind capf", {"capfilt_step"}),
         ("mmtk capfilt re", {"resift"}),
+        ("mmtk new-plugin x --kind l", {"logger", "loss"}),
+        ("mmtk --no-plugin e", {"emoji", "eval"}),
+        ("mmtk check quickstart --no-plugin albef --no-plugin fair", {"fairscale"}),
+        ("mmtk --no-plugin capfilt check quick", {"quickstart"}),
     ],
 )
 def test_completion(line: str, answers: set[str]) -> None:
+    assert completions(line) == answers
+
+
+def test_completion_of_profiles(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("profiles: {large: {seed: 1}, last: {}, small:}\n")
+    (tmp_path / "own.yaml").write_text("extends: base.yaml\n")
+    (tmp_path / "wrong.yaml").write_text("profiles: [large]\n")
+    assert completions(f"mmtk run {tmp_path}/own.yaml --profile la") == {"large", "last"}
+    assert completions(f"mmtk check {tmp_path}/own.yaml --profile large --profile s") == {"small"}
+    assert completions(f"mmtk run {tmp_path}/wrong.yaml --profile l") == set()
+    assert completions("mmtk run --profile l") == set()
+
+
+def completions(line: str) -> set[str]:
+    """What the shell is told that a line could go on with."""
     environment = {
         **os.environ,
         "_ARGCOMPLETE": "1",
@@ -203,4 +222,4 @@ def test_completion(line: str, answers: set[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mmtk"], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert {one.strip() for one in done.stdout.splitlines()} == answers
+    return {one.strip() for one in done.stdout.splitlines()}

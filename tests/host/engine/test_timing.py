@@ -37,6 +37,7 @@ def test_rows_are_in_a_steps_order_with_the_wait_for_data_first() -> None:
 def test_table() -> None:
     head, *lines = table({"steps": 4, "seconds": SECONDS})
     assert head == "time by section, 2,000.0 ms a step over 4 steps:"
+    assert table({"steps": 1, "seconds": SECONDS})[0].endswith(" a step over 1 step:")
     assert re.fullmatch(r"  data wait +3\.[12] % +62\.50 ms", lines[0])
     assert re.fullmatch(r"  backward +50\.0 % +1,000\.00 ms", lines[3])
 

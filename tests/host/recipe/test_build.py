@@ -191,6 +191,12 @@ def test_stored_paths_need_not_exist() -> None:
     assert node.keys["after"] == Path("/nowhere/at/all")
 
 
+def test_a_stored_path_of_a_user_who_is_not_here() -> None:
+    node = from_plain("stage", {"use": "make", "after": "~nosuchuser/blob"}, registry())
+    with pytest.raises(RecipeError, match=r"^stored stage  stage 'make': there is no home folder ~nosu"):
+        blueprint(node, registry(), {})
+
+
 def test_stored_nodes_that_no_longer_fit() -> None:
     with pytest.raises(RecipeError) as caught:
         from_plain("head", {"use": "itm", "old": 1, "weight": "x", "loss": {"use": "nope"}}, registry())

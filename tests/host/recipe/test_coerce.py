@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtk.config import Address, Input, Range
-from mmtk.kinds import Blueprint
 from mmtk.recipe.coerce import coerce
 from mmtk.recipe.marks import BROKEN, Marked, Place, mark
 from mmtk.recipe.nodes import NodeChecker
@@ -40,7 +40,8 @@ def take(value: Any, annotation: Any) -> tuple[Any, list[str]]:
         (3, int, 3),
         (3, float, 3.0),
         (0.5, float, 0.5),
-        (math.inf, float, math.inf),
+        (math.inf, Annotated[float, Range(0, math.inf)], math.inf),
+        (-math.inf, Annotated[float | None, Range(-math.inf)], -math.inf),
         (True, bool, True),
         ("3", str, "3"),
         ("a/b", Path, Path("a/b")),
@@ -103,6 +104,11 @@ def test_what_fits(value: Any, annotation: Any, expected: Any) -> None:
         ({"a": 1}, float, "expected a number, not a mapping"),
         ({"from": "a.b"}, float, "expected a number, not a mapping; it takes no stage's output"),
         (math.nan, float, "expected a number, not NaN"),
+        (math.inf, float, "expected a finite number, not .inf"),
+        (math.inf, int, "expected a whole number, not .inf"),
+        (-math.inf, float | None, "expected a finite number, not -.inf"),
+        (math.inf, Annotated[float, Range(0, low_open=True)], "expected a finite number, not .inf"),
+        (math.inf, Annotated[float, Range(0, math.inf, high_open=True)], ".inf is outside of [0, inf)"),
         (None, int, "expected a whole number, not null"),
         (None, str, "expected text, not null"),
         (None, list[int], "expected a list, each item a whole number, not null"),
@@ -125,6 +131,9 @@ def test_what_fits(value: Any, annotation: Any, expected: Any) -> None:
         ([8, 8], Sizes, "expected a mapping, not a list"),
         ("sum", LossConfig, "expected a mapping such as {reduce: 'sum'}, not 'sum'"),
         ("sum", LossConfig | None, "expected a mapping such as {reduce: 'sum'}, not 'sum'"),
+        ("summ", LossConfig, "expected a mapping such as {reduce: 'sum'}, not 'summ'"),
+        ("int9", Literal["int8"], "expected 'int8', not 'int9'"),  # a number is no misspelling of another
+        ("i8", Literal["int8", "int4"], "expected one of 'int8', 'int4', not 'i8'; did you mean 'int8'?"),
         (0.5, LossConfig, "expected a mapping such as {smoothing: 0.5}, not 0.5"),
         (7, LossConfig, "expected a mapping, not 7"),
         (0.5, int | str, "expected a whole number or text, not 0.5"),
@@ -135,8 +144,6 @@ def test_what_fits(value: Any, annotation: Any, expected: Any) -> None:
         (1, Annotated[float, Range(0, 1, high_open=True)], "1 is outside of [0, 1)"),
         (0, Annotated[int | None, Range(1)], "0 is outside of [1, inf)"),
         ("a/b", Address, "expected an address (PROTOCOL://…), not 'a/b'"),
-        ({}, Blueprint, "this field's type says Blueprint, but no Slot says of which kind"),
-        (1, set[int], "this field's type set[int] can't be filled by a recipe"),
         ("x" * 99, int, f"expected a whole number, not '{'x' * 57}…'"),
     ],
 )
@@ -181,6 +188,19 @@ def test_a_broken_part_of_a_union_is_not_reported_again() -> None:
     marked = Marked([Marked(BROKEN, Place("x"))], Place("x"))
     assert coerce(marked, Path | tuple[Path, ...], site, checker) is INVALID
     assert site.problems == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    most: float | None = math.inf
+    span: tuple[float, float] = (0.0, math.inf)
+    size: float = 1.0
+
+
+def test_infinity_where_the_default_is() -> None:
+    again = {"most": math.inf, "span": [-math.inf, math.inf]}
+    assert take(again, Limits) == (Limits(span=(-math.inf, math.inf)), [])
+    assert take({"size": math.inf}, Limits)[1] == ["key.size: expected a finite number, not .inf"]
 
 
 @settings(deadline=None)

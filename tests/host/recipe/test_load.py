@@ -212,6 +212,11 @@ def test_what_is_no_override(tmp_path: Path, override: str, message: str) -> Non
         ("stages.trian.epochs=3", "the recipe has no 'trian' in its stages; did you mean 'train'?"),
         ("definitions.widht=3", "the recipe has no 'widht' in its definitions; did you mean 'width'?"),
         ("definitions.zzz.a=3", "the recipe has no 'zzz' in its definitions; there are: width"),
+        ("extends=x.yaml", "can't be set on the command line; write a recipe that extends both"),
+        (
+            "profiles.small.seed=3",
+            "can't be set on the command line; choose one of the recipe's with --profile NAME",
+        ),
         ("stages.train.list[7]=3", "'7' is no index of a list of 1 (0 is the first)"),
         (
             "stages.train.epochs=[1",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmtk.errors import RecipeError
 from mmtk.recipe.marks import Marked, Place, at, plain
-from mmtk.recipe.problems import Problem
+from mmtk.recipe.problems import Problem, UnreadableError
 from mmtk.recipe.yaml_reader import read_yaml
 
 
@@ -128,7 +128,7 @@ def test_tags_are_never_executed(text: str) -> None:
     ("text", "place"),
     [
         ("a: [1, 2\nb: 3\n", "x.yaml:2:2"),
-        ("a: 'open\n", "x.yaml:2:1"),
+        ("a: 'open\n", "x.yaml:1:4"),
         ("a: b: c\n", "x.yaml:1:5"),
         ("\tx: 1", "x.yaml:1:1"),
     ],
@@ -139,9 +139,29 @@ def test_broken_yaml_says_where(text: str, place: str) -> None:
     assert all(line.startswith("    | ") for line in str(caught.value).split("\n")[1:])
 
 
-def test_control_characters() -> None:
-    with pytest.raises(RecipeError, match=r"^x\.yaml: not valid YAML"):
-        read("a: \x00\n")
+@pytest.mark.parametrize(
+    ("text", "place", "shown"),
+    [
+        ("a: \x00\n", "1:4", r"\x00"),
+        ("a: 1\r\nb: 2\u2028c: '\x1b[31m'\n", "3:5", r"\x1b"),
+        ("\ufeffa: \x07\n", "1:4", r"\x07"),
+    ],
+)
+def test_control_characters(text: str, place: str, shown: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read(text)
+    first, line, mark = str(caught.value).split("\n")
+    fault = f'not valid YAML: the character {shown} is not allowed; write "{shown}" for it'
+    assert first == f"x.yaml:{place}: {fault}"
+    assert shown in line
+    assert line.index(shown) == mark.index("^")
+
+
+def test_a_control_character_on_the_command_line() -> None:
+    origin = Place("command line: a=b\x07", column=3, text="a=b\x07")
+    with pytest.raises(UnreadableError) as caught:
+        read_yaml("b\x07", "command line", [], origin)
+    assert caught.value.problem.place.column == 4
 
 
 def test_a_document_that_is_nested_too_deeply() -> None:
@@ -244,6 +264,8 @@ def test_tags_on_anything_are_refused(tag: str, value: str) -> None:
             "a: {b: 1\nc: 2\n",
             "x.yaml:2:2: not valid YAML: expected ',' or '}', but got ':'; the bracket of x.yaml:1:4",
         ),
+        ('x: 1\na: "open\nb: 2\nc: 3\n', "x.yaml:2:4: not valid YAML: the quote isn't closed"),
+        ("a: 'open\n---\nb: 2\n", "x.yaml:1:4: not valid YAML: the quote isn't closed"),
         (
             "a: [1\n",
             "x.yaml:2:1: not valid YAML: expected ',' or ']', but got '<stream end>'; the bracket of",

@@ -36,8 +36,8 @@ class SqliteLogger:
         StageError: the file can't be opened or written, or is no SQLite file. So do all methods.
     """
 
-    def __init__(self, *, folder: Path, database: str, run: str | None = None) -> None:
-        self._database = Path(database)
+    def __init__(self, *, folder: Path, database: Path, run: str | None = None) -> None:
+        self._database = database
         self._run = run or str(folder.absolute())
         with self._told():
             self._database.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ def database(tmp_path: Path) -> Path:
 
 
 def test_figures_are_there_as_soon_as_they_are_logged(tmp_path: Path, database: Path) -> None:
-    logger = SqliteLogger(folder=tmp_path / "train", database=str(database))
+    logger = SqliteLogger(folder=tmp_path / "train", database=database)
     logger.rewind(0)
     logger.log(1, {"loss": 2.5, "lr": 0.125})
     logger.log(2, {"loss": float("nan")})
@@ -40,7 +40,7 @@ def test_figures_are_there_as_soon_as_they_are_logged(tmp_path: Path, database: 
 
 
 def test_a_resumed_run_forgets_what_the_killed_one_logged_in_vain(tmp_path: Path, database: Path) -> None:
-    keys: dict[str, Any] = {"folder": tmp_path, "database": str(database)}
+    keys: dict[str, Any] = {"folder": tmp_path, "database": database}
     other = SqliteLogger(**keys, run="other")
     other.log(9, {"loss": 9.0})
     killed = SqliteLogger(**keys, run="mine")
@@ -59,4 +59,4 @@ def test_a_resumed_run_forgets_what_the_killed_one_logged_in_vain(tmp_path: Path
 def test_a_file_of_another_kind_is_told(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no database, but long enough to be looked at " * 20)
     with pytest.raises(StageError, match=r"logger sqlite can't write .*notes\.txt: file is not a database"):
-        SqliteLogger(folder=tmp_path, database=str(tmp_path / "notes.txt"))
+        SqliteLogger(folder=tmp_path, database=tmp_path / "notes.txt")
