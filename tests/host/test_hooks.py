@@ -249,7 +249,9 @@ def test_wrong_defaults_of_a_plugin_are_left_out_and_it_is_named(
     ]
     checked = check_recipe(load_recipe(recipe), load_plugins().registry)
     assert (checked.seed, checked.device) == (7, "auto")
-    said = "plugin 'wrong' (unknown unknown) gives defaults of recipes that are wrong and are left out: "
+    said = (
+        "mmtk: plugin 'wrong' (unknown unknown) gives defaults of recipes that are wrong and are left out: "
+    )
     assert capsys.readouterr() == ("", f"{said}{fault}\n")
 
 
