@@ -114,7 +114,8 @@ def test_a_users_mistake_is_one_line_and_a_bug_keeps_its_traceback() -> None:
     code, _output, errors = finish(start("stages.slow.failure=bug"))
     assert code == 1
     assert errors.startswith("Traceback")
-    assert "\nZeroDivisionError: a bug\nThis happened when stage 'slow' (from " in errors
+    whose = "This happened when stage 'write' (from probe/mmtk-probe 1.0) ran."
+    assert errors.endswith(f"ZeroDivisionError: a bug\n{whose}\n")
 
 
 def test_a_wrong_recipe_is_said_before_anything_runs() -> None:
