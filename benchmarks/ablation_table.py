@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from mmtk_eval.evaluate_filter import LEDGER_COLUMNS, TRUTH_COLUMNS, filter_figu
 from benchmarks.seed_runs import (
     Spread,
     Table,
-    cores,
+    machine,
     markdown,
     percent,
     read,
     run_seconds,
     shown,
     spread,
-    threads,
 )
 from mmtk.api import WEB, read_columns
 
@@ -158,12 +156,7 @@ def summary(runs: Sequence[Run], command: str, at_once: int) -> dict[str, Any]:
     """Sum the runs up: everything that the tables show, and the runs' own figures."""
     return {
         "command": command,
-        "machine": {
-            "cores": cores(),
-            "runs_at_once": at_once,
-            "threads_per_run": threads(at_once),
-            "torch": version("torch"),
-        },
+        "machine": machine(at_once),
         "ways": {
             way: {
                 f"{split}/{name}": spread([run.metrics[way][f"{split}/{key}"] for run in runs])

@@ -34,7 +34,7 @@ from benchmarks.captioning import cores
 from benchmarks.data_pipeline import write_shard
 from benchmarks.step_sides import Inputs, build_learner
 from benchmarks.step_sizes import FULL, TINY
-from mmtk.api import ImageCandidates
+from mmtk.api import WEIGHTS, ImageCandidates
 from mmtk.data.configs import EvaluationDataConfig
 from mmtk.data.images.transforms import BlipTest
 from mmtk.data.pipeline import Built
@@ -90,12 +90,18 @@ class Turn:
         return self.whole / sum(self.alone.values()) - 1
 
 
-def build_steps(full: bool, batch: int) -> tuple[dict[str, Any], int]:
-    """Captioner and filter of one learner with random weights, and the edge of their pictures."""
+def build_steps(full: bool, batch: int, folder: Path) -> tuple[dict[str, Any], int]:
+    """Captioner and filter of one learner with random weights, and the edge of their pictures.
+
+    Steps ask for a checkpoint when they are built; ``folder`` gets one that nothing reads.
+    """
+    checkpoint = folder / "random"
+    checkpoint.mkdir()
+    (checkpoint / WEIGHTS).touch()
     inputs = Inputs(replace(FULL, image_size=FINETUNED, batch=2, queue=2) if full else TINY, "cpu")
     learner = build_learner(inputs).eval()
     shared: dict[str, Any] = {
-        "checkpoint": Path("random weights"),
+        "checkpoint": checkpoint,
         "image_transform": None,
         "device": "cpu",
         "registry": Registry(),
@@ -116,7 +122,7 @@ def measure(folder: Path, options: argparse.Namespace) -> list[Turn]:
     """Run the pass and its steps alone, in turns, after one of each that is not measured."""
     write_shard(folder / "web.tar", options.images, WIDTH, HEIGHT)
     reader = WebDatasetReader(folder / "web.tar")
-    steps, edge = build_steps(options.size == "full", options.batch)
+    steps, edge = build_steps(options.size == "full", options.batch, folder)
     data = EvaluationDataConfig(
         reader=Built(reader),
         image_transform=Built(BlipTest(size=edge)),

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ from benchmarks.seed_runs import (
     Spread,
     Table,
     TableError,
-    cores,
+    machine,
     markdown,
     percent,
     read,
     run_seconds,
     shown,
     spread,
-    threads,
 )
 from mmtk.stages.environment import resolve_device
 
@@ -101,13 +99,7 @@ def summary(runs: Sequence[Run], command: str, at_once: int) -> dict[str, Any]:
     }
     return {
         "command": command,
-        "machine": {
-            "device": ", ".join(sorted({run.device for run in runs})),
-            "cores": cores(),
-            "runs_at_once": at_once,
-            "threads_per_run": threads(at_once),
-            "torch": version("torch"),
-        },
+        "machine": {"device": ", ".join(sorted({run.device for run in runs})), **machine(at_once)},
         "aims": {"bootstrapped_r1": AIM_R1, "relative_change": AIM_CHANGE, "filter_roc_auc": AIM_AUC},
         "splits": figures,
         "relative_change": spread([run.change for run in runs]),

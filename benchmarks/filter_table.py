@@ -11,14 +11,13 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmarks.ablation_table import PROPOSED_FIGURES, at_proposed_threshold, by_figure, note
-from benchmarks.seed_runs import Table, cores, markdown, read, run_seconds, spread, threads
+from benchmarks.seed_runs import Table, machine, markdown, read, run_seconds, spread
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "runs" / "filter_table" / "filter.yaml"
@@ -49,24 +48,18 @@ def filter_recipe() -> dict[str, Any]:
 
 def read_run(folder: Path, seed: int) -> Run:
     """Read a finished run. Raises TableError when it is not finished or lacks a file."""
-    seconds = run_seconds(folder, read(folder / "recipe.resolved.yaml", yaml.safe_load))
-    own_threshold = read(folder / "recipe.resolved.yaml", yaml.safe_load)["stages"][PASS]["steps"][0]
-    own = read(folder / JUDGED / "filter.json", json.loads)
-    threshold = own_threshold["steps"][0]["threshold"]
+    recipe = read(folder / "recipe.resolved.yaml", yaml.safe_load)
+    threshold = recipe["stages"][PASS]["steps"][0]["steps"][0]["threshold"]
+    own = {"threshold": threshold, **read(folder / JUDGED / "filter.json", json.loads)}
     proposed = at_proposed_threshold(folder, PASS.removeprefix("capfilt_"))
-    return Run(seed, seconds, {OWN: {"threshold": threshold, **own}, PROPOSED: proposed})
+    return Run(seed, run_seconds(folder, recipe), {OWN: own, PROPOSED: proposed})
 
 
 def summary(runs: Sequence[Run], command: str, at_once: int) -> dict[str, Any]:
     """Sum the runs up: everything that the table shows, and the runs' own figures."""
     return {
         "command": command,
-        "machine": {
-            "cores": cores(),
-            "runs_at_once": at_once,
-            "threads_per_run": threads(at_once),
-            "torch": version("torch"),
-        },
+        "machine": machine(at_once),
         "filter": {
             way: {
                 name: spread([run.figures[way].get(key) for run in runs])

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,16 @@ def cores() -> int:
 def threads(at_once: int) -> int:
     """How many threads each of ``at_once`` runs side by side gets."""
     return max(1, cores() // at_once)
+
+
+def machine(at_once: int) -> dict[str, Any]:
+    """Where ``at_once`` runs side by side were made, for a summary."""
+    return {
+        "cores": cores(),
+        "runs_at_once": at_once,
+        "threads_per_run": threads(at_once),
+        "torch": version("torch"),
+    }
 
 
 def run_seeds(

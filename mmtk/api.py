@@ -94,7 +94,7 @@ from mmtk.kinds import (
     WeightSource,
     WordMappingHead,
 )
-from mmtk.registry import Component, Registry, nearest
+from mmtk.registry import Component, Registry, nearest, spelling_hint
 from mmtk.stages.context import (
     EstimateContext,
     Output,
@@ -237,7 +237,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "CheckpointError", "DataError", "MmtkError", "PluginError", "RecipeError", "SampleError",
     "StageError",
     # seeds, names and text for the user
-    "nearest", "printable", "seed_everything", "stable_hash",
+    "nearest", "printable", "seed_everything", "spelling_hint", "stable_hash",
     # components by name, as recipes and commands name them
     "Registry", "blueprint", "from_options", "load_plugins",
     # data

@@ -9,7 +9,7 @@ from typing import Any
 from mmtk.commands import Command
 from mmtk.kinds import KINDS
 from mmtk.printable import brief
-from mmtk.registry import Component, a_kind, nearest
+from mmtk.registry import Component, a_kind, spelling_hint
 
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -33,8 +33,7 @@ def component_fault(component: Any) -> str | None:
     if fault := _component_types(component):
         return fault
     if component.kind not in KINDS:
-        near = nearest(component.kind, KINDS)
-        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(KINDS)}"
+        hint = spelling_hint(component.kind, KINDS)
         return f"component '{component.name}' has the unknown kind '{component.kind}'; {hint}"
     if not NAME.fullmatch(component.name):
         return f"{component.kind} '{component.name}': a name is made of letters, digits, '_', '-' and '.'"

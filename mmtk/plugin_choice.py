@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from mmtk.errors import PluginError
-from mmtk.registry import nearest
+from mmtk.registry import spelling_hint
 
 VARIABLE = "MMTK_PLUGINS"
 OPTION = "--no-plugin"
@@ -37,8 +37,7 @@ class PluginChoice:
     def check(self, names: Collection[str]) -> None:
         """Raises PluginError with the nearest spelling when a name is no plugin's."""
         for name in sorted((self.blocked | self.picked) - set(names)):
-            near = nearest(name, names)
-            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(sorted(names))}"
+            hint = spelling_hint(name, sorted(names))
             raise PluginError(f"{VARIABLE} or {OPTION} names '{name}', which is no plugin; {hint}")
 
     def leaves_out(self, name: str, own: bool) -> str | None:

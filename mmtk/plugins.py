@@ -20,7 +20,7 @@ from mmtk.events import Listener, Listeners
 from mmtk.hookspecs import PROJECT_NAME
 from mmtk.offers import offers_fault
 from mmtk.plugin_choice import PluginChoice
-from mmtk.registry import Component, Registration, Registry, nearest
+from mmtk.registry import Component, Registration, Registry, spelling_hint
 
 GROUP = "mmtk"
 OFFERS = ("mmtk_components", "mmtk_commands")  # hooks that are called when plugins are loaded
@@ -196,8 +196,7 @@ def _misspelt_hooks(manager: pluggy.PluginManager) -> list[tuple[str, str]]:
             assert name is not None, "check_pending blames a plugin that isn't registered"
             hooks = [caller.name for caller in manager.get_hookcallers(error.plugin) or ()]
             unknown = sorted(set(hooks) - set(_hooks()))
-            near = nearest(unknown[0], _hooks())
-            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(_hooks())}"
+            hint = spelling_hint(unknown[0], _hooks())
             found.append((name, f"unknown hook '{unknown[0]}'; {hint}"))
             manager.unregister(name=name)
         else:

@@ -235,6 +235,13 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
+def spelling_hint(name: str, names: Iterable[str]) -> str:
+    """Ask whether the nearest of ``names`` was meant, or list them where none is near."""
+    known = list(names)
+    near = nearest(name, known)
+    return f"did you mean '{near}'?" if near else f"there are: {', '.join(known) or 'none'}"
+
+
 def import_attribute(spec: str) -> Any:
     """Import ``"module:attribute"``; the attribute may be dotted."""
     module, _colon, attribute = spec.partition(":")

@@ -19,7 +19,7 @@ from mmtk.recipe.schema import Schema, component_schema, dataclass_keys
 from mmtk.recipe.site import Invalid, Site
 from mmtk.recipe.variables import VARIABLE
 from mmtk.recipe.wording import show
-from mmtk.registry import Registry, nearest
+from mmtk.registry import Registry, nearest, spelling_hint
 from mmtk.stages.context import Output
 from mmtk.stages.graph import execution_order
 from mmtk.types import ComponentNode
@@ -231,8 +231,7 @@ class _RecipeCheck:
         """Turn ``STAGE.OUTPUT`` into a reference, or say why it can't be one."""
         stage, dot, output = text.partition(".")
         if stage not in self.outputs:
-            near = nearest(stage, self.outputs)
-            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(self.outputs)}"
+            hint = spelling_hint(stage, self.outputs)
             return f"unknown stage '{stage}' in 'from: {text}'; {hint}"
         outputs = self.outputs[stage]
         if outputs is None:

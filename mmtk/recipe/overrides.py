@@ -10,7 +10,7 @@ from mmtk.recipe.growth import DEEPEST
 from mmtk.recipe.marks import Marked, Place, assign, at
 from mmtk.recipe.problems import Problem, UnreadableError
 from mmtk.recipe.yaml_reader import read_yaml
-from mmtk.registry import nearest
+from mmtk.registry import spelling_hint
 
 PART = re.compile(r"[^.\[\]]+")
 KEY = re.compile(r"[^\s.\[\]=]+(\.[^\s.\[\]=]+|\[\d+\])*")
@@ -100,8 +100,7 @@ def _unknown_part(recipe: Marked, keys: list[str]) -> tuple[int, str] | None:
         if names is None:
             return None
         if key not in names:
-            near = nearest(key, names)
-            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(names) or 'none'}"
+            hint = spelling_hint(key, names)
             return depth, f"the recipe has no '{key}' in its {section}; {hint}"
         node = names[key]
     return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mmtk.recipe.marks import BROKEN, Marked, Place, merge
 from mmtk.recipe.problems import Problem
 from mmtk.recipe.wording import show
-from mmtk.registry import nearest
+from mmtk.registry import spelling_hint
 
 KEYS = ("name", "description", "seed", "device", "run_dir", "environment", "definitions", "stages")
 
@@ -25,8 +25,7 @@ def apply_profiles(recipe: Marked, names: Iterable[str], problems: list[Problem]
             changes = profiles[name]
             recipe = replace(merge(recipe, changes), place=recipe.place)
             continue
-        near = nearest(name, profiles)
-        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(profiles) or 'none'}"
+        hint = spelling_hint(name, profiles)
         place = Place(f"command line: --profile {name}")
         problems.append(Problem(place, "", f"the recipe has no profile '{name}'; {hint}"))
     return recipe
@@ -54,7 +53,6 @@ def _profile(name: str, profile: Marked, problems: list[Problem]) -> Marked:
         return replace(profile, value={})
     for key, item in profile.value.items():
         if key not in KEYS:
-            near = nearest(key, KEYS)
-            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(KEYS)}"
+            hint = spelling_hint(key, KEYS)
             problems.append(Problem(item.named_at, f"{path}.{key}", f"unknown key of a profile; {hint}"))
     return replace(profile, value={key: item for key, item in profile.value.items() if key in KEYS})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mmtk.api import Output, nearest
+from mmtk.api import Output, spelling_hint
 
 SPLITS = ("human_train", "web_train", "val", "test", "test_style", "test_novel")
 CATEGORIES = (
@@ -42,6 +42,5 @@ class EmojiDataConfig:
         for number, category in enumerate(self.categories):
             if category in CATEGORIES:
                 continue
-            near = nearest(category, CATEGORIES)
-            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(CATEGORIES)}"
+            hint = spelling_hint(category, CATEGORIES)
             yield f"categories.{number}", f"unknown category '{category}'; {hint}"

@@ -231,8 +231,7 @@ def test_runs_side_by_side(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODE", "together")
-    for module in (emoji_table, seed_runs):
-        monkeypatch.setattr(module, "cores", lambda: 5)
+    monkeypatch.setattr(seed_runs, "cores", lambda: 5)
     assert TABLE.main(["--seeds", "0,1", "--at-once", "2", "--runs", "here"]) == 0
     captured = capfd.readouterr()
     assert "(5 cores, 2 runs side by side, OMP_NUM_THREADS=2)" in captured.out

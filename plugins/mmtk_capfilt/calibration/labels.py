@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from mmtk_eval.api import words
 from pyarrow import csv
 
-from mmtk.api import SYNTHETIC, DataError, Registry, nearest, outputs_of, read_table
+from mmtk.api import SYNTHETIC, DataError, Registry, outputs_of, read_table, spelling_hint
 from mmtk_capfilt.calibration.figures import Judged
 from mmtk_capfilt.ledger import read_ledger, score_names
 
@@ -33,8 +33,7 @@ def judged_texts(path: Path, labels: Path, score: str, source: str) -> Judged:
     ledger = read_ledger(path)
     if score not in score_names(ledger.schema):
         names = score_names(ledger.schema)
-        near = nearest(score, names)
-        hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(names)}"
+        hint = spelling_hint(score, names)
         raise DataError(f"{path} has no score '{score}'; {hint}")
     texts = ledger.filter(pc.and_(pc.equal(ledger["source"], source), pc.is_valid(ledger[score])))
     if not len(texts):
