@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+# Programs that tests start take it over where pytest runs under nohup, and would go on at a closed terminal.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,8 @@ _NOTES = "MMTK_EXIT_NOTES"  # the folder in which the ranks note how they ended
 _LAUNCHER = "MMTK_LAUNCHER"  # the process that does so for 'mmtk run --nproc'
 _SECONDS_BETWEEN_LOOKS = 0.5
 
+_watched: int | None = None  # the process that this rank ends with
+
 
 class ExitNote(NamedTuple):
     """How a rank ended.
@@ -72,12 +74,19 @@ def end_with_launcher() -> None:
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
-    launcher = int(os.environ.get(_LAUNCHER, os.getppid()))
-    threading.Thread(target=_watch, args=(launcher,), name="launcher watch", daemon=True).start()
+    global _watched
+    _watched = int(os.environ.get(_LAUNCHER, os.getppid()))
+    threading.Thread(target=_watch, name="launcher watch", daemon=True).start()
 
 
-def _watch(launcher: int) -> None:
-    while os.getppid() == launcher:
+def end_if_launcher_is_gone() -> None:
+    """End this rank where the process that has started it was killed: what fails then is no failure of it."""
+    if _watched is not None and os.getppid() != _watched:
+        # As if this rank had been killed as well: the main thread may sit in a collective and hear nothing.
+        os._exit(1)
+
+
+def _watch() -> None:
+    while True:
+        end_if_launcher_is_gone()
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-    # As if this rank had been killed as well: the main thread may sit in a collective and hear nothing.
-    os._exit(1)

@@ -106,13 +106,11 @@ def package_name(name: str) -> str:
     package = re.sub(r"[-_.]+", "_", name).lower()
     if not package.isidentifier() or keyword.iskeyword(package):
         raise PluginError(f"'{name}' would be the package '{package}', which Python can't import")
-    if package in sys.stdlib_module_names or importlib.util.find_spec(package) is not None:
-        raise PluginError(f"'{name}' would hide the package '{package}', which is there already")
     return package
 
 
 def _refuse_taken(name: str, package: str, kind: str) -> None:
-    """Raises PluginError where the plugin couldn't be loaded, or its recipe would mean another component."""
+    """Raises PluginError where the plugin couldn't be loaded, or its name would mean something else."""
     host = load_plugins()
     for plugin in host.plugins:
         if plugin.name == package:
@@ -126,6 +124,8 @@ def _refuse_taken(name: str, package: str, kind: str) -> None:
                 f"'{name}' would be {a_kind(kind)} called '{package}', and there is one already (from"
                 f" {one.origin}), which recipes mean by this name; name it otherwise"
             )
+    if package in sys.stdlib_module_names or importlib.util.find_spec(package) is not None:
+        raise PluginError(f"'{name}' would hide the package '{package}', which is there already")
 
 
 def _files(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mmtk.blame import blamed
 from mmtk.disk import FULL_DISK, cause_and_room
 from mmtk.distributed.group import process_group
+from mmtk.distributed.launcher import end_if_launcher_is_gone
 from mmtk.distributed.ranks import Ranks
 from mmtk.errors import MmtkError, StageError
 from mmtk.events import RunEnded, RunStarted, StageEnded, StageStarted
@@ -214,6 +215,7 @@ class Run:
         try:
             self.call(stage, folder)
         except BaseException as error:
+            end_if_launcher_is_gone()  # with which the other ranks may have ended first
             status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
             saved = ", its state is saved" if getattr(error, "saved", False) else ""
             self.say(f"{status} after {duration(time.monotonic() - started)}{saved}")

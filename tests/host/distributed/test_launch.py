@@ -128,7 +128,8 @@ def test_a_bug_on_one_rank_is_its_traceback(rank: int) -> None:
     said = [line.removeprefix(f"[rank{rank}]: ") for line in errors.splitlines()]  # torch puts it there
     assert said[0].startswith("Traceback")
     assert errors.count("Traceback") == 1
-    assert said[-2:] == ["RuntimeError: a bug", f"on rank {rank} of 2"]
+    where = "This happened when stage 'together' (from probe/mmtk-probe 1.0) ran."
+    assert said[-3:] == ["RuntimeError: a bug", where, f"on rank {rank} of 2"]
 
 
 def test_a_mistake_that_one_rank_finds_is_its_message() -> None:

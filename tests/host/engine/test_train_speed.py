@@ -138,8 +138,8 @@ def test_a_trace_that_can_not_be_written_stops_nothing(
 
     monkeypatch.setattr(StepTrace, "_write", fail)
     run(tmp_path, profile=ProfileConfig(steps=3, warmup=2))
-    assert capsys.readouterr().out == (
-        "the profiler failed in its hook mmtk_step_ended, which is not called again: OSError: no room\n"
+    assert capsys.readouterr().err == (
+        "mmtk: the profiler failed in its hook mmtk_step_ended, which is not called again: OSError: no room\n"
     )
     assert metrics(tmp_path)[-1]["step"] == 12
 
