@@ -4,8 +4,9 @@ import signal
 
 import pytest
 
-# Programs that tests start take it over where pytest runs under nohup, and would go on at a closed terminal.
+# A shell that starts pytest in the background, or under nohup, has it and all that tests start ignore these.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -125,6 +125,7 @@ def test_a_mistake_in_the_recipe_is_said_before_any_rank_starts(folder: Path) ->
 
 
 def test_a_killed_rank_ends_the_run_with_one_message(folder: Path) -> None:
+    shutil.rmtree(folder / "base" / STAGE, ignore_errors=True)
     process = start(folder, *SLOW, "stages.train.log_every=1")
     wait_for_steps(folder)
     os.kill(ranks_of(process)[-1], signal.SIGKILL)
