@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,15 @@ def cards(page: Page) -> list[str]:
     return page.locator(".x-card .x-key").all_text_contents()
 
 
+def check_cards(page: Page, keys: list[str]) -> None:
+    expect(page.locator(".x-card .x-key")).to_have_text(keys, timeout=WAIT)
+
+
+def check_url(page: Page, end: str) -> None:
+    """An address in the page changes at once, but the driver hears of it a little later."""
+    expect(page).to_have_url(re.compile(f"{re.escape(end)}$"), timeout=WAIT)
+
+
 def chip(page: Page, name: str) -> Locator:
     return page.locator(".x-chips label", has_text=name).first
 
@@ -112,11 +122,13 @@ def test_filters_narrow_down_with_live_counts(browser: Browser, address: str) ->
         check_status(page, "33 of 62 texts, on 30 of 31 pictures")
         chip(page, "web").click()
         check_status(page, "17 of 62 texts, on 16 of 31 pictures")
-        assert chip(page, "swap").inner_text() == "swap 11"  # ten wrong texts and the second one of k00
+        expect(chip(page, "swap")).to_have_text(
+            "swap 11", timeout=WAIT
+        )  # ten wrong texts and the second one of k00
         chip(page, "right").click()
         check_status(page, "6 of 62 texts, on 6 of 31 pictures")
-        assert cards(page) == [f"k{n}" for n in range(10, 16)]
-        assert page.url.endswith(f"#{ANCHOR}?decision=dropped&source=web&noise=right")
+        check_cards(page, [f"k{n}" for n in range(10, 16)])
+        check_url(page, f"#{ANCHOR}?decision=dropped&source=web&noise=right")
         page.get_by_role("button", name="Show all").click()
         check_status(page, "62 of 62 texts, on 31 of 31 pictures")
 
@@ -126,10 +138,10 @@ def test_search_finds_words_in_texts_and_keys(browser: Browser, address: str) ->
         box = page.get_by_label("Search in texts and keys")
         box.fill("LIVELY second")
         check_status(page, "1 of 62 texts, on 1 of 31 pictures")
-        assert cards(page) == ["k00"]
-        assert page.locator(".x-text:not(.unmatched)").count() == 1
+        check_cards(page, ["k00"])
+        expect(page.locator(".x-text:not(.unmatched)")).to_have_count(1, timeout=WAIT)
         box.fill("synthetic k07")
-        assert cards(page) == ["k07"]
+        check_cards(page, ["k07"])
         box.fill("nothing of the kind")
         check_status(page, "0 of 62 texts, on 0 of 31 pictures")
 
@@ -138,7 +150,7 @@ def test_reasons_scores_and_order(browser: Browser, address: str) -> None:
     with opened(browser, address) as page:
         page.get_by_text("By reason or score").click()
         page.get_by_label("Reason").select_option(label="1 words, fewer than 2 (1)")
-        assert cards(page) == ["k00"]
+        check_cards(page, ["k00"])
         page.get_by_label("Reason").select_option(label="any (62)")
         page.get_by_label("ITM probability, from").fill("0.8")
         page.get_by_label("ITM probability, below").fill("0.9")
@@ -150,7 +162,7 @@ def test_reasons_scores_and_order(browser: Browser, address: str) -> None:
         page.get_by_label("Order").select_option(label="ITM probability, lowest first")
         assert cards(page)[:2] == ["k00", "k29"]
         assert cards(page)[-1] == "bad"  # without a score
-        again = page.url
+        again = page.evaluate("location.href")
     with opened(browser, again) as page:
         assert page.get_by_label("Order").input_value() == f"score.{ITM}:asc"
         assert cards(page)[:2] == ["k00", "k29"]
@@ -162,13 +174,13 @@ def test_bars_and_figures_link_to_their_texts(browser: Browser, address: str) ->
         bar = chart.get_by_role("link", name="ITM probability from 0 to 0.05: 1 dropped web text")
         bar.click()
         check_status(page, "1 of 62 texts, on 1 of 31 pictures")
-        assert cards(page) == ["k00"]
+        check_cards(page, ["k00"])
         assert bar.get_attribute("aria-current") == "true"
         bar.focus()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
         check_status(page, "2 of 62 texts, on 2 of 31 pictures")
-        assert cards(page) == ["k01", "k02"]  # 0.05 and 0.08
+        check_cards(page, ["k01", "k02"])  # 0.05 and 0.08
         page.go_back()
         check_status(page, "1 of 62 texts, on 1 of 31 pictures")
         page.get_by_role("row", name="right").get_by_role("link", name="right").click()
@@ -192,13 +204,13 @@ def test_the_dialog_by_keyboard(browser: Browser, address: str) -> None:
         page.keyboard.press("Enter")
         dialog = page.get_by_role("dialog")
         dialog.wait_for()
-        assert dialog.locator("h3").inner_text() == "k01"
-        assert dialog.locator(".x-steps p").inner_text() == "2 of 31"
-        assert page.url.endswith("image=k01")
+        expect(dialog.locator("h3")).to_have_text("k01", timeout=WAIT)
+        expect(dialog.locator(".x-steps p")).to_have_text("2 of 31", timeout=WAIT)
+        check_url(page, "image=k01")
         page.keyboard.press("ArrowRight")
         dialog.locator(".x-extras img").wait_for()
-        assert dialog.locator(".x-extras figcaption").inner_text() == "where it looks"
-        assert dialog.locator("h3").inner_text() == "k02"
+        expect(dialog.locator(".x-extras figcaption")).to_have_text("where it looks", timeout=WAIT)
+        expect(dialog.locator("h3")).to_have_text("k02", timeout=WAIT)
         web = dialog.locator("article").first
         assert web.locator(".x-verdict").text_content() == "web ✕ dropped"
         facts = dict(
@@ -215,24 +227,24 @@ def test_the_dialog_by_keyboard(browser: Browser, address: str) -> None:
         }
         for _ in range(3):
             page.keyboard.press("ArrowLeft")
-        assert dialog.locator("h3").inner_text() == "k00"  # nothing before it
-        assert dialog.locator("article").count() == 3
+        expect(dialog.locator("h3")).to_have_text("k00", timeout=WAIT)  # nothing before it
+        expect(dialog.locator("article")).to_have_count(3, timeout=WAIT)
         page.keyboard.press("Escape")
         dialog.wait_for(state="hidden")
         expect(page.locator(".x-card a").first).to_be_focused(timeout=WAIT)
-        assert "image=" not in page.url
+        expect(page).not_to_have_url(re.compile("image="), timeout=WAIT)
 
 
 def test_an_address_leads_to_its_picture(browser: Browser, address: str) -> None:
     with opened(browser, f"{address}#{ANCHOR}?source=synthetic&decision=kept&image=k03") as page:
         dialog = page.get_by_role("dialog")
-        assert dialog.locator("h3").inner_text() == "k03"
-        assert dialog.locator(".x-steps p").inner_text() == "4 of 14"
+        expect(dialog.locator("h3")).to_have_text("k03", timeout=WAIT)
+        expect(dialog.locator(".x-steps p")).to_have_text("4 of 14", timeout=WAIT)
         dialog.get_by_role("button", name="Close").click()
         check_status(page, "14 of 62 texts, on 14 of 31 pictures")
     with opened(browser, f"{address}#{ANCHOR}?image=unknown&source=none") as page:
         check_status(page, "0 of 62 texts, on 0 of 31 pictures")
-        assert page.get_by_role("dialog").count() == 0
+        expect(page.get_by_role("dialog")).to_have_count(0, timeout=WAIT)
 
 
 def test_nothing_from_data_runs(browser: Browser, tmp_path: Path) -> None:
@@ -253,7 +265,7 @@ def test_nothing_from_data_runs(browser: Browser, tmp_path: Path) -> None:
         assert set(ATTACKS) <= set(page.locator(".x-card .x-words").all_text_contents())
         page.locator(".x-card a").first.click()
         page.get_by_role("dialog").locator(".x-extras img").wait_for()
-        assert page.locator(".x-extras figcaption").inner_text() == ATTACKS[2]
+        expect(page.locator(".x-extras figcaption")).to_have_text(ATTACKS[2], timeout=WAIT)
         for _ in rows:
             page.keyboard.press("ArrowRight")
         page.keyboard.press("Escape")
@@ -280,13 +292,13 @@ def test_thousands_of_pictures_come_from_files_beside(browser: Browser, tmp_path
     assert len(list((tmp_path / "report" / "report_files" / "report" / ANCHOR).iterdir())) == 41
     with opened(browser, url) as page:
         page.locator(".x-card img").first.wait_for(state="attached")
-        assert page.locator(".x-card").count() == 48
+        expect(page.locator(".x-card")).to_have_count(48, timeout=WAIT)
         page.get_by_role("button", name="Show 48 more of 1,962").click()
         assert page.evaluate("document.activeElement.textContent") == keys[48]
         page.get_by_label("Search in texts and keys").fill(keys[-1])
         check_status(page, "1 of 2,010 texts, on 1 of 2,010 pictures")
         page.locator(".x-card img").wait_for()
-        assert page.locator("head script[src]").count() == 0
+        expect(page.locator("head script[src]")).to_have_count(0, timeout=WAIT)
 
 
 def test_two_explorers_on_a_page_are_on_their_own(browser: Browser, tmp_path: Path) -> None:
@@ -341,19 +353,19 @@ def test_a_picture_leads_to_its_words_and_back(browser: Browser, tmp_path: Path)
             dialog.wait_for(state="hidden")
             expect(sight).to_be_focused(timeout=WAIT)
             expect(sight).to_be_in_viewport(timeout=WAIT)
-            assert page.url == f"{address}#gradcam-1-{place + 1}"
+            expect(page).to_have_url(f"{address}#gradcam-1-{place + 1}", timeout=WAIT)
             sight.get_by_role("link", name="All its texts and scores").click()
             dialog.wait_for()
-            assert dialog.locator("h3").inner_text() == key
+            expect(dialog.locator("h3")).to_have_text(key, timeout=WAIT)
             dialog.get_by_role("button", name="Close").click()
             dialog.wait_for(state="hidden")
-            assert page.url == f"{address}#{ANCHOR}"
+            expect(page).to_have_url(f"{address}#{ANCHOR}", timeout=WAIT)
             page.go_back()
             page.go_back()
             dialog.wait_for()
     with opened(browser, f"{address}#{ANCHOR}?image=k04") as page:
-        assert page.get_by_role("dialog").get_by_role("link").count() == 0
-        assert page.locator(".sight").nth(2).get_by_role("link").count() == 0
+        expect(page.get_by_role("dialog").get_by_role("link")).to_have_count(0, timeout=WAIT)
+        expect(page.locator(".sight").nth(2).get_by_role("link")).to_have_count(0, timeout=WAIT)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
