@@ -12,6 +12,7 @@ from mmtk.cli.parser import USER_ERROR, Parser, build_parser
 from mmtk.cli.results import note
 from mmtk.commands import BUILT_IN
 from mmtk.disk import FULL_DISK
+from mmtk.distributed.ending import Ending
 from mmtk.distributed.launcher import note_exit
 from mmtk.distributed.ranks import SilentExitError
 from mmtk.errors import LostContactError, MmtkError, exit_code
@@ -23,13 +24,16 @@ WITHOUT_PLUGINS = {"--version", *(command.name for command in BUILT_IN)}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, one of those in docs/resume.md."""
+    ending = Ending()
     try:
         code, unsaid = _run(argv)
     except SilentExitError as silent:
-        return silent.exit_code
+        ending.code = silent.exit_code
+        return ending.code
     except Exception:
-        note_exit(1)
+        note_exit(ending.code)
         raise
+    ending.code = code
     if not note_exit(code, unsaid) and unsaid:
         note(unsaid)
     return code
