@@ -21,7 +21,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 Address = NewType("Address", str)  # of a remote file as fsspec spells it, ``PROTOCOL://…``
 
@@ -38,9 +38,14 @@ class Input:
     """Marks a field that takes a stage's output of the artifact type ``artifact``.
 
     Artifact types are plain words, e.g. ``checkpoint``, ``dataset``, ``ledger``, ``metrics``, ``tokenizer``.
+
+    Attributes:
+        artifact: the type; an output of another one is refused.
+        form: what has to lie at a path that the recipe gives itself; None where a file and a folder both do.
     """
 
     artifact: str
+    form: Literal["file", "folder"] | None = None
 
 
 @dataclass(frozen=True)

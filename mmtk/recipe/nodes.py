@@ -13,7 +13,7 @@ from mmtk.engine.checkpoint_files import checkpoint_fault
 from mmtk.errors import MmtkError
 from mmtk.recipe.coerce import Markers, coerce, nearest_choice, slot_kind
 from mmtk.recipe.marks import BROKEN, Marked, Place, at, mark
-from mmtk.recipe.paths import WrittenPath, path_fault, what_bars, what_is_missing
+from mmtk.recipe.paths import WrittenPath, path_fault, what_bars, what_is_else, what_is_missing
 from mmtk.recipe.references import Reference
 from mmtk.recipe.schema import REQUIRED, Key, Schema, component_schema, dataclass_keys
 from mmtk.recipe.site import INVALID, Invalid, Site
@@ -235,6 +235,8 @@ class NodeChecker:
             is_output = isinstance(self.find_output(value, input_), Reference)
             hint = f"; did you mean {{from: {value}}}?" if is_output else ""
             return site.fault(marked.place, f"{fault}{hint}")
+        if input_ is not None and self.files and (fault := what_is_else(path.expanduser(), input_.form)):
+            return site.fault(marked.place, fault)
         if input_ == Input("checkpoint") and self.files and (fault := checkpoint_fault(path.expanduser())):
             return site.fault(marked.place, fault)
         return path

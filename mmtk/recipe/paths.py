@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mmtk.printable import brief
 from mmtk.registry import nearest
@@ -81,6 +81,15 @@ def what_is_missing(path: Path) -> str | None:
     near = near_file(path)
     hint = f"; did you mean {near}?" if near else ""
     return f"there is no file or folder {brief(path)}{seen}{hint}"
+
+
+def what_is_else(path: Path, form: Literal["file", "folder"] | None) -> str | None:
+    """Say that a folder lies at ``path`` where a file is wanted, or the other way round."""
+    if form == "file" and path.is_dir():
+        return f"{brief(path)} is a folder, and a file is expected"
+    if form == "folder" and path.is_file():
+        return f"{brief(path)} is a file, and a folder is expected"
+    return None
 
 
 def near_file(path: Path) -> Path | None:

@@ -30,7 +30,7 @@ class ReportConfig:
 class LossCurvesConfig:
     """Draws the losses of one or several training stages: the total and one chart per head."""
 
-    runs: Mapping[str, Annotated[Path, Input("metrics")]]
+    runs: Mapping[str, Annotated[Path, Input("metrics", "file")]]
     """Name to show and the ``metrics.jsonl`` of a training stage."""
     title: str = "Training curves"
     """Heading of the section."""
@@ -42,7 +42,7 @@ class LossCurvesConfig:
 class MetricTableConfig:
     """Puts evaluations below each other; every row after the first shows its difference to the first."""
 
-    rows: Mapping[str, Annotated[Path, Input("evaluation")]]
+    rows: Mapping[str, Annotated[Path, Input("evaluation", "file")]]
     """Name to show and the metrics file (JSON) of an evaluation. The first is the others' baseline."""
     title: str = "Results"
     """Heading of the section."""
@@ -58,7 +58,7 @@ class MetricTableConfig:
 class QuarantineConfig:
     """Lists the samples that could not be used, by reason."""
 
-    files: Mapping[str, Annotated[Path, Input("quarantine")]]
+    files: Mapping[str, Annotated[Path, Input("quarantine", "file")]]
     """Name to show and the quarantine file (JSON lines) of a stage."""
     title: str = "Samples set aside"
     """Heading of the section."""

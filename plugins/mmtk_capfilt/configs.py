@@ -52,7 +52,7 @@ class JoinLedgersConfig:
 
     OUTPUTS: ClassVar[Mapping[str, Output]] = {"ledger": Output("ledger", "ledger.parquet")}
 
-    ledgers: tuple[Annotated[Path, Input("ledger")], ...]
+    ledgers: tuple[Annotated[Path, Input("ledger", "file")], ...]
     """The ledgers, in the order in which their rows are written."""
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -33,9 +33,9 @@ class EvaluateFilterConfig:
 
     OUTPUTS: ClassVar[Mapping[str, Output]] = {"metrics": Output("evaluation", "filter.json")}
 
-    ledger: Annotated[Path, Input("ledger")]
+    ledger: Annotated[Path, Input("ledger", "file")]
     """The filter's ledger."""
-    truth: Annotated[Path, Input("truth")]
+    truth: Annotated[Path, Input("truth", "file")]
     """Parquet file with the columns key, clean (whether the web text is right), noise_kind and label."""
 
 

@@ -40,9 +40,9 @@ class WebDatasetStreamConfig:
 class BlipJsonConfig:
     """Reads image-text pairs from BLIP's JSON lists."""
 
-    annotations: Annotated[Path | tuple[Path, ...], Input("annotations")]
+    annotations: Annotated[Path | tuple[Path, ...], Input("annotations", "file")]
     """a JSON list, or several, of items with `image`, `caption` (one or a list) and perhaps `image_id`"""
-    images: Annotated[Path, Input("images")]
+    images: Annotated[Path, Input("images", "folder")]
     """the folder that the items' `image` paths start from"""
     source: str = ""
     """where the texts come from (`web`, `human`, …)"""
@@ -54,7 +54,7 @@ class TableConfig:
 
     path: Annotated[Path | tuple[Path, ...], Input("annotations")]
     """the table"""
-    images: Annotated[Path, Input("images")] | None = None
+    images: Annotated[Path, Input("images", "folder")] | None = None
     """the folder that paths of pictures start from and must not leave; null takes the folder of the table"""
     image: str = "image"
     """the column of the pictures"""
@@ -112,7 +112,7 @@ class ParquetConfig(TableConfig):
 class HfDatasetConfig(TableConfig):
     """Reads image-text pairs from a dataset that the library `datasets` wrote with `save_to_disk`."""
 
-    path: Annotated[Path, Input("annotations")]
+    path: Annotated[Path, Input("annotations", "folder")]
     """the folder that was saved"""
     split: str | None = None
     """which split of a saved DatasetDict; null where the folder holds one dataset"""

@@ -13,7 +13,7 @@ from mmtk.api import Blueprint, ImageTransform, Input, Range, Reader, Slot, Text
 class FunnelSectionConfig:
     """Shows what went into bootstrapping and what came out."""
 
-    funnel: Annotated[Path, Input("funnel")]
+    funnel: Annotated[Path, Input("funnel", "file")]
     """The counts that the pass wrote."""
     title: str = "From web pairs to a bootstrapped set"
     """Heading of the section."""
@@ -23,7 +23,7 @@ class FunnelSectionConfig:
 class ScoresSectionConfig:
     """Shows how the filter scored web and synthetic texts, and where it cut."""
 
-    ledger: Annotated[Path, Input("ledger")]
+    ledger: Annotated[Path, Input("ledger", "file")]
     """The ledger that the pass wrote."""
     title: str = "How the filter scored the texts"
     """Heading of the section."""
@@ -33,7 +33,7 @@ class ScoresSectionConfig:
 class GallerySectionConfig:
     """Shows pictures with their texts, kept or struck out."""
 
-    ledger: Annotated[Path, Input("ledger")]
+    ledger: Annotated[Path, Input("ledger", "file")]
     """The ledger that the pass wrote."""
     images: Annotated[list[Blueprint[Reader]], Slot("reader")]
     """Where the pictures are: the datasets that were filtered."""
@@ -49,7 +49,7 @@ class GradcamSectionConfig:
 
     checkpoint: Annotated[Path, Input("checkpoint")]
     """The filter; of several that judged a fold each, one of them."""
-    ledger: Annotated[Path, Input("ledger")]
+    ledger: Annotated[Path, Input("ledger", "file")]
     """The ledger that the pass wrote."""
     images: Annotated[list[Blueprint[Reader]], Slot("reader")]
     """Where the pictures are: the datasets that were filtered, or the checkpoint's fold of them."""
@@ -71,14 +71,14 @@ class GradcamSectionConfig:
 class ExplorerSectionConfig:
     """Shows every picture with all its texts, to be searched, filtered and sorted in the browser."""
 
-    ledger: Annotated[Path, Input("ledger")]
+    ledger: Annotated[Path, Input("ledger", "file")]
     """The ledger that the pass wrote."""
     images: Annotated[list[Blueprint[Reader]], Slot("reader")]
     """Where the pictures are: the datasets that were filtered, and human ones that were merged."""
-    truth: Annotated[Path | None, Input("truth")] = None
+    truth: Annotated[Path | None, Input("truth", "file")] = None
     """Parquet file that says which web texts are right: columns key, clean, noise_kind and label. With it,
     the section counts how well drops agree with it, and texts can be filtered by the kind of noise."""
-    extras: Annotated[Path | None, Input("pictures")] = None
+    extras: Annotated[Path | None, Input("pictures", "file")] = None
     """Parquet file of further pictures for an image's dialog, such as heat maps: columns key, label and
     picture (an encoded image)."""
     limit: Annotated[int, Range(1)] = 10_000

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from mmtk.errors import RecipeError
+from mmtk.plugins import load_plugins
+from mmtk.recipe import check_recipe, load_recipe
 from mmtk.recipe.paths import matches, path_fault, what_is_missing
 from tests.host.recipe.parts import checked
 
@@ -58,3 +60,32 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     base.write_text(f"seed: 3\n{MAKE}")
     recipe = checked(tmp_path, f"extends: ~/base.yaml\nrun_dir: ~/runs/x\n{MAKE}")
     assert (recipe.seed, recipe.run_dir) == (3, tmp_path / "home" / "runs" / "x")
+
+
+@pytest.mark.parametrize(
+    ("node", "fault"),
+    [
+        (
+            "use: blip_json, annotations: things, images: things",
+            "annotations: things is a folder, and a file",
+        ),
+        (
+            "use: blip_json, annotations: [list.json, things], images: things",
+            "annotations.1: things is a folder",
+        ),
+        (
+            "use: blip_json, annotations: list.json, images: list.json",
+            "images: list.json is a file, and a folder",
+        ),
+        ("use: hf_dataset, path: list.json", "path: list.json is a file, and a folder is expected"),
+    ],
+)
+def test_a_folder_is_no_file(node: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "things").mkdir()
+    (tmp_path / "list.json").write_text("[]")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"stages: {{words: {{use: train_wordpiece, texts: [{{{node}}}]}}}}")
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(load_recipe(recipe, []), load_plugins().registry)
+    assert f"stages.words.texts.0.{fault}" in str(caught.value)
