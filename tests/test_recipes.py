@@ -65,6 +65,8 @@ def test_recipe(path: Path, host: PluginHost, tmp_path: Path) -> None:
         if key in CHECKPOINTS:
             file.mkdir()
             (file / WEIGHTS).touch()
+        elif key.endswith("images"):
+            file.mkdir()
         else:
             file.touch()
         overrides.append(f"{key}={file}")

@@ -111,7 +111,7 @@ def estimate_training(config: TrainConfig, context: EstimateContext) -> Iterator
     """Tell parameters and memory, steps, and time, each as far as it can be known now."""
     yield from _size_lines(config, context)
     if waiting := context.missing(config.data):
-        most = f", {config.max_steps:,} at most" if config.max_steps is not None else ""
+        most = f", {counted(config.max_steps, 'step')} at most" if config.max_steps is not None else ""
         yield f"steps and time: not known without {waiting}; {counted(config.epochs, 'epoch')} of it{most}"
         return
     try:

@@ -137,7 +137,7 @@ def test_what_waits_for_an_output_says_for_which(tmp_path: Path) -> None:
     reader = part("reader", "colours", ColourReader, path=words)
     data = dataclasses.replace(train_fields()["data"], sources={"web": SourceConfig(reader=reader)})
     lines = estimate(tmp_path, data=data, max_steps=7, pending={words: "emoji.web"}).splitlines()
-    assert lines[-1] == "steps and time: not known without emoji.web; 3 epochs of it, 7 at most"
+    assert lines[-1] == "steps and time: not known without emoji.web; 3 epochs of it, 7 steps at most"
 
 
 def test_data_that_cant_be_opened_says_why(tmp_path: Path) -> None:
