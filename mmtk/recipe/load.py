@@ -13,6 +13,7 @@ from mmtk.recipe.marks import Marked, plain
 from mmtk.recipe.overrides import apply_overrides
 from mmtk.recipe.problems import TOO_DEEP, Problem, UnreadableError
 from mmtk.recipe.profiles import apply_profiles
+from mmtk.recipe.unread import Definitions
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,13 @@ def load_recipe(
         RecipeError: a file is missing, is no YAML, or extends itself. Lesser faults go into the document.
     """
     problems: list[Problem] = []
-    root = read_extended(Path(path), problems)
-    root = apply_profiles(root, profiles, problems)
-    root = apply_overrides(root, overrides, problems)
+    definitions = Definitions()
+    extended = read_extended(Path(path), problems, definitions)
+    profiled = apply_profiles(extended, profiles, problems)
+    definitions.layer(extended, profiled)
+    root = apply_overrides(profiled, overrides, problems)
+    definitions.layer(profiled, root)
+    problems.extend(definitions.unread(root))
     try:
         root = resolve(root, problems)
     except RecursionError:
