@@ -167,7 +167,10 @@ def test_override_values(tmp_path: Path, override: str, expected: Any) -> None:
     assert document.data["stages"]["train"]["epochs"] == expected
     assert type(document.data["stages"]["train"]["epochs"]) is type(expected)
     if not isinstance(expected, dict | list):
-        assert place(document, "stages", "train", "epochs") == f"command line: {override}"
+        written = (
+            "recipe.yaml:6:10" if override.endswith("=${definitions.width}") else f"command line: {override}"
+        )
+        assert place(document, "stages", "train", "epochs") == written
 
 
 def test_overrides_reach_everywhere(tmp_path: Path) -> None:
