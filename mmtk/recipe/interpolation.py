@@ -111,6 +111,8 @@ class _Resolver:
         for read in reads(item.value, keys):
             whole &= read.whole
             found = find(self.root, read.keys)
+            if found is None and self.leads_nowhere(read.keys):
+                return
             if found is None:
                 message = f"{item.value}: {_missing(self.root, read.keys)}"
                 self.problems.append(Problem(item.place, path, message))
@@ -119,6 +121,12 @@ class _Resolver:
                 return
         problem = Problem(item.place, path, f"{item.value}: there is nothing of this name in the recipe")
         (self.follow_on if whole else self.problems).append(problem)
+
+    def leads_nowhere(self, keys: Keys) -> bool:
+        """Whether a reference on the way to ``keys`` is what names nothing."""
+        above = [found for n in range(1, len(keys)) if (found := find(self.root, keys[:n]))]
+        targets = [target_of(found.node, found.keys) for found in above]
+        return any(target is not None and find(self.root, target) is None for target in targets)
 
 
 def _items(node: Marked) -> list[tuple[Any, Marked]]:
