@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from mmtk.discover.shipped_recipes import nearest_shipped, shipped_recipe
 from mmtk.errors import RecipeError
 from mmtk.recipe.marks import Marked, merge
 from mmtk.recipe.paths import near_file, path_fault, what_is_missing
@@ -79,13 +80,24 @@ def _base_path(named: Marked, above: tuple[Path, ...]) -> Path:
     if fault := path_fault(named.value):
         raise UnreadableError(named.place, fault, "extends")
     path = Path(os.path.normpath(above[-1].parent / Path(named.value).expanduser()))
+    if not os.path.exists(path) and (shipped := shipped_recipe(named.value)):  # noqa: PTH110 - as below
+        path = shipped
     if any(path.resolve() == one.resolve() for one in above):
         chain = " -> ".join(str(one) for one in (*above, path))
         raise UnreadableError(named.place, f"recipes extend each other in a circle: {chain}", "extends")
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
         fault = what_is_missing(path) or f"{path} is a folder, and no recipe"
-        raise UnreadableError(named.place, fault, "extends")
+        raise UnreadableError(named.place, f"{fault}{_shipped_hint(named.value, fault)}", "extends")
     return path
+
+
+def _shipped_hint(named: str, fault: str) -> str:
+    """Name the recipe that comes with mmtk which a missing base may have been meant as."""
+    name = named.removesuffix(".yaml")
+    near = name if shipped_recipe(name) else nearest_shipped(name)
+    if near is None or "did you mean" in fault:
+        return ""
+    return f"; did you mean '{near}', which comes with mmtk?"
 
 
 def _text(path: Path) -> str:
