@@ -103,7 +103,7 @@ def page() -> str:
 def _row(mistake: Mistake, text: str) -> str:
     """A row of the table; of several messages the one that helps."""
     said = next(line.strip() for line in text.split("\n") if mistake.helps in line)
-    written = mistake.arguments or mistake.wrong
+    written = mistake.wrong or mistake.arguments
     shown = mistake.shown or (_code(written) if written else f"without {_code(mistake.right)}")
     return f"| {mistake.what} | {shown} | {_code(said)} |\n"
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from mmtk.kinds import KINDS
 from mmtk.plugins import PluginInfo, load_plugins
-from mmtk.recipe.check import Settings
 from mmtk.recipe.field_docs import field_docs, sentence
 from mmtk.recipe.key_words import KeyWords, default_words
 from mmtk.recipe.schema import Key, Schema, component_schema, dataclass_keys
+from mmtk.recipe.settings import Settings
 from mmtk.registry import Component, Registration
 
 TARGET = Path(__file__).with_name("reference.md")

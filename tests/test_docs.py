@@ -6,6 +6,7 @@ import io
 import json
 import re
 import runpy
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -22,9 +23,9 @@ from mmtk.errors import RecipeError
 from mmtk.kinds import KINDS
 from mmtk.plugins import PluginHost, load_plugins
 from mmtk.recipe import check_recipe, load_recipe
-from mmtk.recipe.check import Settings
 from mmtk.recipe.key_words import KeyWords, default_words
 from mmtk.recipe.problems import Problem
+from mmtk.recipe.settings import Settings
 from mmtk.recipe.yaml_reader import read_yaml
 from mmtk.types import RawSample
 
@@ -244,6 +245,15 @@ def test_overrides_in_commands_fit_their_recipes(host: PluginHost) -> None:
             check_recipe(load_recipe(match[1], words), host.registry)
             checked += bool(words) and block.page.name == "recipes.md"
     assert checked >= 2
+
+
+def test_the_recipe_on_top_of_another_is_right_as_printed(host: PluginHost, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "recipes" / "emoji.yaml", tmp_path)
+    (block,) = [one for one in blocks("yaml") if one.page.name == "recipes.md" and "extends: " in one.text]
+    (tmp_path / "smaller.yaml").write_text(block.text, "utf-8")
+    checked = check_recipe(load_recipe(tmp_path / "smaller.yaml"), host.registry)
+    assert checked.stages["vocabulary"].node.keys["vocab_size"] == 900
+    assert checked.stages["report"].node.keys["title"] == "smaller"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

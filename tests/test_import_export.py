@@ -140,7 +140,7 @@ def test_keys_may_stand_behind_options(tmp_path: Path) -> None:
     message = mmtk("import", other, tmp_path / "ours", "--format", "blip", f"vocab={VOCABULARY}", expect=2)
     assert "no BLIP checkpoint" in message
     message = mmtk("import", other, tmp_path / "ours", "--formt", "blip", "vocab=x", expect=2)
-    assert "unrecognized arguments: --formt" in message
+    assert "unknown arguments: --formt" in message
 
 
 def test_a_target_below_a_file_gets_one_message(tmp_path: Path) -> None:

@@ -101,12 +101,13 @@ def profiles(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     """Those of the recipe that is named, if it stands before the option."""
     from mmtk.errors import MmtkError
     from mmtk.recipe.extends import read_extended
+    from mmtk.recipe.unread import Definitions
 
     recipe = _recipe(parsed_args)
     if recipe is None:
         return []
     try:
-        section = read_extended(recipe, []).value.get("profiles")
+        section = read_extended(recipe, [], Definitions()).value.get("profiles")
     except (MmtkError, OSError):
         return []
     return list(section.value) if section is not None and isinstance(section.value, dict) else []

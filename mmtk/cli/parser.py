@@ -25,6 +25,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(USER_ERROR, f"{self.prog}: {printable_lines(message)}\nsee '{self.prog} --help'\n")
 
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """End the program over arguments that the command doesn't take, with its options nearest to them."""
+        options = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+        unknown = [word.partition("=")[0].lstrip("-") for word in words if word.startswith("-")]
+        near = [f"--{found}" for word in unknown if (found := nearest(word, options))]
+        known = ", ".join(f"--{option}" for option in options)
+        hint = f"did you mean {', '.join(near)}?" if near else f"its options are {known}"
+        self.error(f"unknown arguments: {' '.join(words)}; {hint}")
+
 
 class _Version(argparse.Action):
     """Looks the version up when it is asked for, which takes as long as all the rest of a ``--help``."""
@@ -105,12 +114,12 @@ def _fill(parser: Parser, command: Command, origin: str) -> None:
     module = load_command(command, origin)
     if not origin:
         module.add_arguments(parser)
-        parser.set_defaults(execute=module.execute)
+        parser.set_defaults(execute=module.execute, parser=parser)
         return
     who = described(command, origin)
     with blamed(who, "named its arguments", may_exit=True):
         module.add_arguments(parser)
-    parser.set_defaults(execute=functools.partial(_execute, module, who))
+    parser.set_defaults(execute=functools.partial(_execute, module, who), parser=parser)
 
 
 def _execute(module: CommandModule, who: str, arguments: argparse.Namespace) -> int:

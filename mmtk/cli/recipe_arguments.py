@@ -63,10 +63,10 @@ def _checked(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Registry]:
     registry = load_plugins().registry
     path, overrides = _meant(arguments.recipe), arguments.overrides
     if not path.is_dir():
-        return check_recipe(load_recipe(path, overrides, arguments.profiles), registry), registry
+        return check_recipe(load_recipe(path, overrides, arguments.profiles, registry), registry), registry
     recipe, same_folder = recipe_of_run(path)
     registry = registry.preferring(plugins_of_run(path))
-    document = load_recipe(recipe, [same_folder, *overrides], arguments.profiles)
+    document = load_recipe(recipe, [same_folder, *overrides], arguments.profiles, registry)
     try:
         return check_recipe(document, registry), registry
     except RecipeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sysconfig
 from collections.abc import Iterator
@@ -47,7 +48,8 @@ def recipes_in(folder: Path) -> list[FoundRecipe]:
 def shipped_recipe(name: str) -> Path | None:
     """The path of a recipe that comes with mmtk, by its name; None where there is none of this name."""
     path = shipped_folder() / f"{name}.yaml"
-    return path if re.fullmatch(r"[\w-]+(/[\w-]+)*", name) and path.is_file() else None
+    # Path.is_file raises where a name is too long.
+    return path if re.fullmatch(r"[\w-]+(/[\w-]+)*", name) and os.path.isfile(path) else None  # noqa: PTH113
 
 
 def nearest_shipped(name: str) -> str | None:

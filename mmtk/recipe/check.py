@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
-from mmtk.config import Input, Range
+from mmtk.config import Input
 from mmtk.errors import MmtkError, RecipeError
 from mmtk.recipe.load import RecipeDocument
-from mmtk.recipe.marks import BROKEN, Marked, mark
+from mmtk.recipe.marks import BROKEN, Marked
 from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.problems import TOO_DEEP, Problem, UnreadableError, recipe_error
 from mmtk.recipe.references import Reference, leaves
 from mmtk.recipe.schema import Schema, component_schema, dataclass_keys
+from mmtk.recipe.settings import RUNS, Settings, default_name, plugin_defaults
 from mmtk.recipe.site import Invalid, Site
-from mmtk.recipe.variables import VARIABLE
-from mmtk.recipe.wording import show
 from mmtk.registry import Registry, nearest, spelling_hint
 from mmtk.stages.context import Output
 from mmtk.stages.graph import execution_order
 from mmtk.types import ComponentNode
 
 NAME = re.compile(r"[A-Za-z0-9][\w-]*")
-DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 @dataclass(frozen=True)
@@ -57,33 +54,6 @@ class CheckedRecipe:
     stages: Mapping[str, CheckedStage]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """A recipe's keys beside its stages."""
-
-    name: str = ""
-    """The run's name; the file's name if it is left out."""
-    description: str = ""
-    """What the recipe is for."""
-    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
-    """Everything random in the run comes from it."""
-    device: str = "auto"
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    run_dir: Path | None = None
-    """The run's folder; ``runs/NAME`` if it is left out."""
-    environment: tuple[str, ...] = ()
-    """Environment variables that the recipe may read as ``${env:NAME}``."""
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.name and not re.fullmatch(r"[\w.-]*\w", self.name):
-            yield "name", f"'{self.name}' can't name a folder; use letters, digits, '_', '-' and '.'"
-        for index, name in enumerate(self.environment):
-            if not VARIABLE.fullmatch(name):
-                yield f"environment.{index}", f"'{name}' can't be the name of an environment variable"
-        if not DEVICE.fullmatch(self.device):
-            yield "device", f"expected auto, cpu, cuda or cuda:N, not '{self.device}'"
-
-
 def check_recipe(document: RecipeDocument, registry: Registry) -> CheckedRecipe:
     """Check every node against its component. Imports configs, and factories only of components without one.
 
@@ -109,8 +79,8 @@ class _RecipeCheck:
         stages = self.stages()
         if self.problems or settings is None:
             raise recipe_error(str(self.document.path), self.problems)
-        name = settings.name or self.document.path.stem
-        run_dir = (settings.run_dir or Path("runs") / name).expanduser()
+        name = settings.name or default_name(self.document.path)
+        run_dir = (settings.run_dir or RUNS / name).expanduser()
         return CheckedRecipe(name, settings.description, settings.seed, settings.device, run_dir, stages)
 
     def settings(self) -> Settings | None:
@@ -129,6 +99,11 @@ class _RecipeCheck:
         settings = self.checker.record(replace(root, value=own), Settings, Site("", self.problems))
         return None if isinstance(settings, Invalid) else settings
 
+    def defaults(self) -> Mapping[str, Marked]:
+        """The keys that plugins give every recipe, if the document wasn't read with them."""
+        given = self.document.defaults
+        return plugin_defaults(self.registry, self.document.root.place) if given is None else given
+
     def key_of_a_stage(self, key: str) -> str | None:
         """Return where a key belongs that stands beside the stages and is one of a stage's."""
         stages = self.document.root.value.get("stages")
@@ -137,31 +112,6 @@ class _RecipeCheck:
             if schema and key in schema.keys:
                 return f"stages.{name}.{key}"
         return None
-
-    def defaults(self) -> dict[str, Marked]:
-        """Keys that plugins give every recipe; of several plugins the last one's hold.
-
-        Those of a plugin that gives a wrong one are left out, and the plugin is named: the recipe is right.
-        """
-        found: dict[str, Marked] = {}
-        listeners = self.registry.listeners
-        for who, given in listeners.ask("mmtk_recipe_defaults"):
-            marked = mark(given, self.document.root.place)
-            if fault := self.default_fault(marked):
-                listeners.say(f"{who} gives defaults of recipes that are wrong and are left out: {fault}")
-            else:
-                found |= marked.value
-        return found
-
-    def default_fault(self, given: Marked) -> str | None:
-        """Say what is wrong with the defaults of one plugin."""
-        if not isinstance(given.value, dict):
-            return f"expected a mapping of a recipe's keys, not {show(given.value)}"
-        if odd := [key for key in given.value if not isinstance(key, str)]:
-            return f"a key must be text, and {show(odd[0])} is not"
-        trial = Site("", [])
-        self.checker.record(given, Settings, trial)
-        return f"{trial.problems[0].path}: {trial.problems[0].message}" if trial.problems else None
 
     def stages(self) -> dict[str, CheckedStage]:
         site = Site("", self.problems).within(dataclass_keys(Settings)).below("stages")

@@ -21,6 +21,7 @@ from mmtk.recipe.site import INVALID, Invalid, Site
 from mmtk.recipe.wording import alternatives, choices, expected, is_mapping, is_sequence, show
 from mmtk.registry import a_kind, nearest
 
+GROUPING = re.compile(r"(?<=[0-9])_+(?=[0-9])")
 DIGITS = re.compile(r"[0-9]+")
 INTEGER = re.compile(r"[-+]?[0-9]+")
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -267,6 +268,9 @@ def _hint(value: Any, base: Any) -> str:
         word = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower())
         return f"; write {word}" if word else ""
     number = INTEGER if base is int else NUMBER
+    digits = GROUPING.sub("", value)
+    if digits != value and number.fullmatch(digits):
+        return f"; write {digits}"
     return "; write it without the quotes" if number.fullmatch(value) else ""
 
 

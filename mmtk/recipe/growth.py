@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from mmtk.recipe.marks import Marked, at
 from mmtk.recipe.problems import UnreadableError
+from mmtk.recipe.reads import Keys, reads
 
 MOST_VALUES = 100_000  # a large recipe has a few hundred
 DEEPEST = 40  # mappings and lists within each other; the deepest recipe has a dozen
 LONG_TEXT = 1000  # characters that count as one value more
-# What names a resolver or is put together counts as one value.
-REFERENCE = re.compile(r"\$\{(\.*)([^\s${}:.][^${}:]*)\}")
-
-Keys = tuple[str, ...]
 
 
 def refuse_growth(root: Marked) -> None:
@@ -53,7 +49,5 @@ def _parts(node: Marked, keys: Keys) -> Iterator[Keys]:
     elif isinstance(node.value, list):
         yield from ((*keys, str(index)) for index in range(len(node.value)))
     elif isinstance(node.value, str):
-        for dots, path in REFERENCE.findall(node.value):
-            # One dot is the mapping that the text stands in.
-            above = keys[: max(len(keys) - len(dots), 0)] if dots else ()
-            yield (*above, *path.replace("[", ".").replace("]", "").split("."))
+        # A path that is put together counts as one value.
+        yield from (read.keys for read in reads(node.value, keys) if read.whole)

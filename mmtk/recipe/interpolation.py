@@ -8,18 +8,18 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
-from omegaconf.grammar_parser import parse
 
-from mmtk.recipe.growth import MOST_VALUES, REFERENCE, refuse_growth
-from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Patched, at, is_reference, mark, merge, plain
-from mmtk.recipe.problems import Problem, UnreadableError, join
-from mmtk.recipe.variables import HOW_TO_WRITE, fill_variables
+from mmtk.recipe.circles import break_circles
+from mmtk.recipe.growth import refuse_growth
+from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Place, at, is_reference, mark, plain
+from mmtk.recipe.patches import apply_patches
+from mmtk.recipe.problems import Problem
+from mmtk.recipe.reads import MOST_JUMPS, Found, Keys, find, reads, target_of
+from mmtk.recipe.syntax import check_syntax
+from mmtk.recipe.variables import fill_variables
 from mmtk.registry import nearest
 
-MISSING = "???"
-DEEPEST = 30
-CALL: Any = OmegaConfGrammarParser.InterpolationResolverContext
+OF_BROKEN = "\0of a broken part\0"  # OmegaConf puts it into what is made of such a part
 
 
 def resolve(root: Marked, problems: list[Problem]) -> Marked:
@@ -27,104 +27,24 @@ def resolve(root: Marked, problems: list[Problem]) -> Marked:
 
     Raises RecipeError where references would make far more of a recipe than it can be.
     """
-    root = _Patches(root, problems).apply(root, "")
+    root = apply_patches(root, problems)
     root = fill_variables(root, problems)
-    root = _check_syntax(root, "", problems)
+    root = check_syntax(root, problems)
     refuse_growth(root)
-    config = OmegaConf.create(plain(root))
-    return _Resolver(root, config, problems).resolve(root, config, "", ())
-
-
-class _Patches:
-    """Turns each changed reference into a copy of what it refers to, with the changes laid over it."""
-
-    def __init__(self, root: Marked, problems: list[Problem]) -> None:
-        self.root = root
-        self.problems = problems
-        self.followed = 0
-
-    def apply(self, node: Marked, path: str, depth: int = 0) -> Marked:
-        """Replace the changed references in ``node``; ``depth`` of them have been entered before."""
-        value = node.value
-        if isinstance(value, Patched):
-            self.followed += 1
-            if self.followed > MOST_VALUES:
-                raise UnreadableError(node.place, f"more than {MOST_VALUES:,} changed references")
-            base = self.target(value.reference, path, depth)
-            if base.value is BROKEN:
-                return base
-            changed = merge(base, Marked(value.changes, node.place))
-            return self.apply(replace(changed, key_place=node.key_place), path, depth + 1)
-        if isinstance(value, Mapping):
-            items = {key: self.apply(item, join(path, key), depth) for key, item in value.items()}
-            return replace(node, value=items)
-        if isinstance(value, list):
-            return replace(
-                node, value=[self.apply(item, join(path, i), depth) for i, item in enumerate(value)]
-            )
-        return node
-
-    def target(self, reference: Marked, path: str, depth: int) -> Marked:
-        """Find the mapping that ``${a.b}`` names, through further references."""
-        keys = reference.value[2:-1].replace("[", ".").replace("]", "").split(".")
-        found = at(self.root, keys)
-        fault = "names no mapping whose keys could be changed here"
-        if depth > DEEPEST:
-            fault = "contains itself"
-        elif found is not None:
-            if isinstance(found.value, Mapping):
-                return found
-            if isinstance(found.value, Patched):
-                return self.apply(found, path, depth + 1)
-            if is_reference(found):
-                return self.target(found, path, depth + 1)
-        self.problems.append(Problem(reference.place, path, f"{reference.value} {fault}"))
-        return Marked(BROKEN, reference.place)
-
-
-def _check_syntax(node: Marked, path: str, problems: list[Problem]) -> Marked:
-    """Break every text whose ``${`` OmegaConf can't read or may not compute; it is given the others."""
-    value = node.value
-    if isinstance(value, Mapping):
-        return replace(
-            node, value={k: _check_syntax(item, join(path, k), problems) for k, item in value.items()}
-        )
-    if isinstance(value, list):
-        items = [_check_syntax(item, join(path, i), problems) for i, item in enumerate(value)]
-        return replace(node, value=items)
-    if value == MISSING:
-        problems.append(Problem(node.named_at, path, f"has no value yet; set it, e.g. with {path}=VALUE"))
-        return replace(node, value=BROKEN)
-    if isinstance(value, str) and INTERPOLATION in value and (fault := _fault_of(value)):
-        problems.append(Problem(node.place, path, fault))
-        return replace(node, value=BROKEN)
-    return node
-
-
-def _fault_of(text: str) -> str | None:
-    """Say why a text with ``${`` can't be resolved: its syntax, or a function that it calls."""
-    try:
-        waiting = [parse(text)]
-    except OmegaConfBaseException as error:
-        return f"can't read the interpolation: {_first_line(error)}"
-    except RecursionError:
-        return "can't read the interpolation: nested too deeply"
-    while waiting:
-        tree = waiting.pop()
-        if isinstance(tree, CALL):
-            name = tree.resolverName().getText()
-            if name == "env":
-                return f"{tree.getText()}: write {HOW_TO_WRITE}"
-            hint = f"; environment variables are written {HOW_TO_WRITE}" if name == "oc.env" else ""
-            return f"{tree.getText()}: a recipe calls no functions, and '{name}' is one{hint}"
-        waiting.extend(getattr(tree, "children", None) or [])
-    return None
+    root = break_circles(root, problems)
+    config = OmegaConf.create(plain(root, OF_BROKEN))
+    resolver = _Resolver(root, config, problems)
+    resolved = resolver.resolve(root, config, (), ())
+    if not problems:
+        problems.extend(resolver.follow_on)
+    return resolved
 
 
 class _Resolver:
     def __init__(self, root: Marked, config: Any, problems: list[Problem]) -> None:
         self.root = root
         self.problems = problems
+        self.follow_on: list[Problem] = []
         self.origins: dict[int, Marked] = {}
         self.configs: list[Any] = []
         self._remember(root, config)
@@ -137,65 +57,105 @@ class _Resolver:
             if isinstance(item.value, Mapping | list):
                 self._remember(item, config[key])
 
-    def resolve(self, node: Marked, config: Any, path: str, above: tuple[int, ...]) -> Marked:
+    def resolve(self, node: Marked, config: Any, keys: Keys, above: tuple[int, ...]) -> Marked:
         if not isinstance(node.value, Mapping | list):
             return node
         if id(config) in above:
-            self.problems.append(Problem(node.place, path, "this definition contains itself"))
+            self.problems.append(Problem(node.place, ".".join(keys), "this definition contains itself"))
             return replace(node, value=BROKEN)
         items = [
-            (key, self.item(item, config, key, join(path, key), (*above, id(config))))
+            (key, self.item(item, config, key, (*keys, str(key)), (*above, id(config))))
             for key, item in _items(node)
         ]
         return replace(
             node, value=dict(items) if isinstance(node.value, Mapping) else [item for _, item in items]
         )
 
-    def item(self, item: Marked, parent: Any, key: Any, path: str, above: tuple[int, ...]) -> Marked:
+    def item(self, item: Marked, parent: Any, key: Any, keys: Keys, above: tuple[int, ...]) -> Marked:
         if isinstance(item.value, Mapping | list):
-            return self.resolve(item, parent[key], path, above)
+            return self.resolve(item, parent[key], keys, above)
         if not isinstance(item.value, str) or INTERPOLATION not in item.value:
             return item
         try:
             found = parent[key]
-        except OmegaConfBaseException as error:
-            fault = _missing(self.root, item.value) or _first_line(error)
-            self.problems.append(Problem(item.place, path, f"{item.value}: {fault}"))
+        except OmegaConfBaseException:
+            self.fault(item, keys)
+            return replace(item, value=BROKEN)
+        if isinstance(found, str) and OF_BROKEN in found:
             return replace(item, value=BROKEN)
         if not isinstance(found, DictConfig | ListConfig):
-            return replace(item, value=found)
+            return replace(item, value=found, place=self.written_at(item, keys))
         origin = self.origins.get(id(found))
         if origin is None:
             computed = mark(OmegaConf.to_container(found, resolve=True), item.place)
             return replace(computed, key_place=item.key_place)
-        return replace(self.resolve(origin, found, path, above), key_place=item.key_place)
+        return replace(self.resolve(origin, found, keys, above), key_place=item.key_place)
+
+    def written_at(self, item: Marked, keys: Keys) -> Place:
+        """Return where the value was written that a reference leads to, with the way from there."""
+        node, place = item, keys
+        for _ in range(MOST_JUMPS):
+            target = target_of(node, place)
+            found = find(self.root, target) if target is not None else None
+            if found is None:
+                break
+            node, place = found.node, found.keys
+        if node is item or not node.place.source:
+            return item.place
+        same_file = item.place.line and item.place.source == node.place.source
+        return node.place.come(f"used in line {item.place.line}" if same_file else f"used at {item.place}")
+
+    def fault(self, item: Marked, keys: Keys) -> None:
+        """Say why a text can't be resolved, unless the reason lies in what it reads and is said there."""
+        path, whole = ".".join(keys), True
+        for read in reads(item.value, keys):
+            whole &= read.whole
+            found = find(self.root, read.keys)
+            if found is None and self.leads_nowhere(read.keys):
+                return
+            if found is None:
+                message = f"{item.value}: {_missing(self.root, read.keys)}"
+                self.problems.append(Problem(item.place, path, message))
+                return
+            if found.node.value is BROKEN:
+                return
+        problem = Problem(item.place, path, f"{item.value}: there is nothing of this name in the recipe")
+        (self.follow_on if whole else self.problems).append(problem)
+
+    def leads_nowhere(self, keys: Keys) -> bool:
+        """Whether a reference on the way to ``keys`` is what names nothing."""
+        above = [found for n in range(1, len(keys)) if (found := find(self.root, keys[:n]))]
+        targets = [target_of(found.node, found.keys) for found in above]
+        return any(target is not None and find(self.root, target) is None for target in targets)
 
 
 def _items(node: Marked) -> list[tuple[Any, Marked]]:
     return list(node.value.items() if isinstance(node.value, Mapping) else enumerate(node.value))
 
 
-def _missing(root: Marked, text: str) -> str | None:
-    """Say which part of a reference in ``text`` isn't there, with the nearest that is; None if all are."""
-    for dots, path in REFERENCE.findall(text):
-        keys = path.replace("[", ".").replace("]", "").split(".")
-        known = next((n for n in range(len(keys)) if at(root, keys[: n + 1]) is None), None)
-        if dots or known is None:
-            continue
-        above, key = keys[:known], keys[known]
-        holder = at(root, above)
-        names = list(holder.value) if holder is not None and isinstance(holder.value, Mapping) else []
-        definitions = at(root, ["definitions"])
-        if not above and definitions and isinstance(definitions.value, Mapping):
-            names += [f"definitions.{name}" for name in definitions.value]
-            near = next((name for name in names if name == f"definitions.{key}"), None) or nearest(key, names)
-        else:
-            near = nearest(key, names)
-        meant = ".".join([*above, *([near] if near else []), *keys[known + 1 :]])
-        hint = f"did you mean ${{{meant}}}?" if near else f"there are: {', '.join(names) or 'none'}"
-        return f"there is no '{key}' in {'.'.join(above) or 'the recipe'}; {hint}"
-    return None
+def _missing(root: Marked, keys: Keys) -> str:
+    """Say which part of a path isn't there, with the nearest that is."""
+    holder: Found | None = None
+    known = 0
+    while known < len(keys) and (found := find(root, keys[: known + 1])):
+        holder, known = found, known + 1
+    above, key = keys[:known], keys[min(known, len(keys) - 1)]
+    if keys[0] == "env" and not above and len(keys) == 2:
+        return f"there is no 'env' in the recipe; did you mean ${{env:{keys[1]}}}?"
+    node = holder.node if holder else root
+    names = list(node.value) if isinstance(node.value, Mapping) else []
+    rest = keys[known + 1 :]
+    fitting = [name for name in names if not rest or _has_parts(node.value[name])]
+    near = nearest(key, fitting)
+    definitions = at(root, ["definitions"])
+    if not above and definitions and isinstance(definitions.value, Mapping):
+        defined = [f"definitions.{name}" for name in definitions.value]
+        names += defined
+        near = f"definitions.{key}" if key in definitions.value else nearest(key, [*fitting, *defined])
+    meant = ".".join([*above, *([near] if near else []), *rest])
+    hint = f"did you mean ${{{meant}}}?" if near else f"there are: {', '.join(names) or 'none'}"
+    return f"there is no '{key}' in {'.'.join(above) or 'the recipe'}; {hint}"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def _has_parts(node: Marked) -> bool:
+    return isinstance(node.value, Mapping | list) or is_reference(node)

@@ -9,11 +9,12 @@ from typing import Any
 from mmtk.config import NodeDefault
 from mmtk.errors import MmtkError
 from mmtk.kinds import KINDS
-from mmtk.recipe.check import NAME, Settings
+from mmtk.recipe.check import NAME
 from mmtk.recipe.field_docs import sentence
 from mmtk.recipe.json_types import JsonTypes, Schema, either, ref
 from mmtk.recipe.profiles import KEYS as PROFILE_KEYS
 from mmtk.recipe.schema import component_schema, dataclass_keys
+from mmtk.recipe.settings import Settings
 from mmtk.registry import Registration, Registry
 
 DRAFT = "http://json-schema.org/draft-07/schema#"

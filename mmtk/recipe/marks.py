@@ -22,15 +22,21 @@ class Place:
         line: from 1; 0 where the source has no lines.
         column: from 1, in characters of ``text``.
         text: the line itself, to be shown with a message; empty where there is none.
+        way: how the value came from there to where it is used, for messages; empty for what is used in place.
     """
 
     source: str
     line: int = 0
     column: int = 0
     text: str = field(default="", compare=False, repr=False)
+    way: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+    def come(self, way: str) -> Place:
+        """Return the same place of a value that has come another step of the way."""
+        return replace(self, way=f"{self.way}; {way}" if self.way else way)
 
 
 @dataclass(frozen=True)
@@ -83,14 +89,14 @@ def mark(value: Any, place: Place) -> Marked:
     return Marked(value, place)
 
 
-def plain(marked: Marked) -> Any:
-    """Return the data without its places; a broken part becomes None."""
+def plain(marked: Marked, broken: Any = None) -> Any:
+    """Return the data without its places, with ``broken`` in the place of each broken part."""
     value = marked.value
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain(item, broken) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(item) for item in value]
-    return None if value is BROKEN else value
+        return [plain(item, broken) for item in value]
+    return broken if value is BROKEN else value
 
 
 def is_reference(marked: Marked) -> bool:

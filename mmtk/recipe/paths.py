@@ -98,5 +98,7 @@ def near_file(path: Path) -> Path | None:
         beside = os.listdir(path.parent)  # noqa: PTH208 - names are wanted
     except OSError:
         return None
-    near = nearest(path.name, beside)
+    # By their stems first: names that share no more than a long ending are not near each other.
+    stem = nearest(path.stem, [Path(name).stem for name in beside])
+    near = nearest(path.name, [name for name in beside if Path(name).stem == stem])
     return path.parent / near if near else None

@@ -63,6 +63,5 @@ class Site:
 
     def fault(self, place: Place, message: str) -> Invalid:
         """Note what is wrong here."""
-        suffix = f" ({self.owner})" if self.owner else ""
-        self.problems.append(Problem(place, self.path, f"{message}{suffix}"))
+        self.problems.append(Problem(place, self.path, message, self.owner))
         return INVALID

@@ -37,6 +37,7 @@ class _Filling:
     def __init__(self, allowed: list[str], problems: list[Problem]) -> None:
         self.allowed = allowed
         self.problems = problems
+        self.used: dict[str, None] = {}  # variables that the text at hand has values of
 
     def fill(self, node: Marked, path: str) -> Marked:
         value = node.value
@@ -46,11 +47,17 @@ class _Filling:
             return replace(node, value=[self.fill(item, join(path, i)) for i, item in enumerate(value)])
         if not isinstance(value, str) or INTERPOLATION not in value:
             return node
+        self.used = {}
         try:
-            return replace(node, value=self.text(value, node.place))
+            filled = self.text(value, node.place)
         except LookupError as error:
             self.problems.append(Problem(node.place, path, str(error.args[0])))
             return replace(node, value=BROKEN)
+        if not self.used:
+            return replace(node, value=filled)
+        names = ", ".join(f"'{name}'" for name in self.used)
+        some = "variables" if len(self.used) > 1 else "variable"
+        return replace(node, value=filled, place=node.place.come(f"from the environment {some} {names}"))
 
     def text(self, text: str, place: Place) -> Any:
         """Return what a text stands for. Raises LookupError, which says why a variable has no value."""
@@ -81,6 +88,8 @@ class _Filling:
                 f"the environment variable '{name}' is not set; set it, or write a default: "
                 f"${{env:{name},VALUE}}"
             )
+        if name in os.environ:
+            self.used[name] = None
         return found
 
 

@@ -25,8 +25,8 @@ class _Loader(yaml.SafeLoader):
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
-    ("int", r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+", [*"-+0123456789"]),
-    ("float", r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?", [*"-+0123456789."]),
+    ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", [*"-+0123456789"]),
+    ("float", r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", [*"-+0123456789."]),
     ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+."]),
     ("merge", r"<<", ["<"]),
 ):
@@ -75,6 +75,8 @@ def _explained(error: yaml.MarkedYAMLError, places: _Places) -> tuple[Place, str
     if "could not find expected ':'" in problem:
         place = places.of(error.context_mark)
         problem = "a key needs a colon with a blank behind it: KEY: VALUE"
+    elif "found another document" in problem:
+        problem = "a second document begins here, and a recipe is one; take this '---' out"
     elif "<block end>" in problem:
         problem = "the indentation doesn't fit the lines above"
     elif "'\\t'" in problem:
@@ -203,7 +205,7 @@ class _Reader:
 _SCALARS: dict[str, Any] = {
     f"{TAG}null": lambda _text: None,
     f"{TAG}bool": lambda text: text.lower() == "true",
-    f"{TAG}int": lambda text: int(text, 16) if text[:2] in ("0x", "0X") else int(text.replace("_", "")),
-    f"{TAG}float": lambda text: float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan")),
+    f"{TAG}int": lambda text: int(text, 16) if text[:2] in ("0x", "0X") else int(text),
+    f"{TAG}float": lambda text: float(text.replace(".inf", "inf").replace(".nan", "nan")),
     f"{TAG}str": str,
 }

@@ -13,6 +13,7 @@ from mmtk.recipe.build import blueprint
 from mmtk.stages.context import EstimateContext
 from mmtk.stages.graph import recipe_order
 from mmtk.stages.plan import Action, Decision, decide
+from mmtk.stages.run_place import refuse_foreign
 from mmtk.stages.wanted import WantedRecords
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ WORDS = {
 
 
 def dry_run(checked: CheckedRecipe, registry: Registry, say: Callable[[str], None], ranks: int = 1) -> None:
-    """Tell stage by stage what a run of ``ranks`` processes would do. The run's folder stays as it is."""
+    """Tell stage by stage what a run of ``ranks`` processes would do. The run's folder stays as it is.
+
+    Raises StageError where that folder holds files of something else.
+    """
+    refuse_foreign(checked.run_dir)
     with tempfile.TemporaryDirectory(prefix="mmtk-dry-run-") as scratch:
         telling = _DryRun(checked, registry, Path(scratch), ranks)
         for number, name in enumerate(telling.order, 1):

@@ -33,6 +33,7 @@ from mmtk.stages.lock import run_lock
 from mmtk.stages.plan import Action, decide, missing_outputs, move_aside
 from mmtk.stages.record import StageRecord, Status, write_json, write_record, write_text
 from mmtk.stages.reports import copy_report, report_names
+from mmtk.stages.run_place import refuse_foreign
 from mmtk.stages.wanted import WantedRecords
 from mmtk.stages.wording import duration
 
@@ -48,7 +49,8 @@ def run_recipe(checked: CheckedRecipe, registry: Registry, console: Console) -> 
     """Run the recipe's stages in order, skipping those that are done.
 
     Raises:
-        StageError: another process runs in the folder, or a stage failed or broke its promise.
+        StageError: another process runs in the folder, it holds files of something else, or a stage failed or
+            broke its promise.
         Interrupted: a signal ended the run; the stage's folder says so and the next run goes on from it.
         SilentExitError: another rank has failed, and says so.
     """
@@ -60,6 +62,7 @@ def run_recipe(checked: CheckedRecipe, registry: Registry, console: Console) -> 
 
 
 def _lead(run: Run) -> None:
+    refuse_foreign(run.checked.run_dir)
     with run_lock(run.checked.run_dir) as dead:
         if dead:
             run.say(f"an earlier run was killed ({dead})")

@@ -230,6 +230,21 @@ def test_defaults_of_plugins_lie_under_every_recipe(recipe: Path, installed: lis
     assert check_recipe(load_recipe(recipe, ["seed=1"]), load_plugins().registry).seed == 1
 
 
+def test_a_recipe_can_refer_to_the_defaults_of_plugins(
+    recipe: Path, installed: list[EntryPoint], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+    given = {"seed": 7, "device": "cpu", "description": "${seed}", "run_dir": "r"}
+    installed.append(plugin("defaulting", mmtk_recipe_defaults=lambda: asked.append(1) or given))
+    changes = ["name=${seed}-${device}", "description=at ${run_dir}"]
+    registry = load_plugins().registry
+    checked = check_recipe(load_recipe(recipe, changes, registry=registry), registry)
+    assert checked.name == "7-cpu"
+    assert len(asked) == 1
+    assert main(["run", str(recipe), "--resolved", "name=${seed}${description}"]) == 2
+    assert "'7${seed}' can't name a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "fault"),
     [

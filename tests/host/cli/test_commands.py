@@ -94,6 +94,23 @@ def test_wrong_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str
     assert "--help'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "tiny.yaml", "--dryrun"], "--dryrun; its options are --help, --profile"),
+        (["run", "tiny.yaml", "--dryrun"], "--dryrun; did you mean --dry-run?"),
+        (["run", "tiny.yaml", "--resolve", "seed=1"], "--resolve seed=1; did you mean --resolved?"),
+        (["run", "tiny.yaml", "--nprocs=2", "--drun"], "--nprocs=2 --drun; did you mean --nproc, --dry-run?"),
+    ],
+)
+def test_an_unknown_option(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    name = f"mmtk {arguments[0]}"
+    assert capsys.readouterr().err == f"{name}: unknown arguments: {message}\nsee '{name} --help'\n"
+
+
 def test_check(capsys: pytest.CaptureFixture[str], recipe: Path) -> None:
     assert main(["check", recipe.name]) == 0
     assert capsys.readouterr().out == "tiny.yaml: 1 stage, nothing wrong\n"

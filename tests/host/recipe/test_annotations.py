@@ -174,9 +174,8 @@ def test_a_check_that_gives_no_pairs_is_the_plugins_fault() -> None:
     checker = NodeChecker(Registry([registered("TextFaults")]), lambda _text, _input: "")
     checker.component(mark({"use": "odd"}, Place("x")), "stage", site)
     (problem,) = site.problems
-    assert problem.message == (
-        "its config's check gives 'ab', which is no pair of a key and a message (odd, from plug/dist-odd 1.0)"
-    )
+    assert problem.message == "its config's check gives 'ab', which is no pair of a key and a message"
+    assert problem.owner == "odd, from plug/dist-odd 1.0"
 
 
 @pytest.mark.parametrize(

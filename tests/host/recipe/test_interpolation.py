@@ -7,7 +7,7 @@ import pytest
 
 from mmtk.errors import RecipeError
 from mmtk.recipe import load_recipe
-from mmtk.recipe.marks import Marked, at
+from mmtk.recipe.marks import BROKEN, Marked, at
 
 
 def load(folder: Path, text: str, *overrides: str) -> tuple[Any, list[str], Marked]:
@@ -84,10 +84,19 @@ def test_relative_ones_and_escapes(tmp_path: Path) -> None:
     [
         (
             "${definitions.widht}",
-            "${definitions.widht}: there is no 'definitions' in the recipe; there are: a, fine",
+            "${definitions.widht}: there is no 'definitions' in the recipe; there are: a, fine, name, "
+            "description, seed, device, run_dir, environment",
         ),
-        ("${a}", "${a}: Recursive interpolation detected"),
-        ("${b", "can't read the interpolation: no viable alternative at input '${b'"),
+        ("${a}", "${a}: values refer to each other in a circle: a -> a"),
+        ("${b", "${b: a '}' is missing behind '${'"),
+        ("'x} ${b.${c}'", "x} ${b.${c}: a '}' is missing behind '${'"),
+        (
+            "${b c}",
+            "${b c}: write the path of a value, e.g. ${definitions.NAME}, or \\${ for a plain ${",
+        ),
+        ("${env.SZ}", "${env.SZ}: there is no 'env' in the recipe; did you mean ${env:SZ}?"),
+        ("${fine.x}", "${fine.x}: there is no 'x' in fine; there are: none"),
+        ("${.fin}", "${.fin}: there is no 'fin' in the recipe; did you mean ${fine}?"),
         ("${nonsense:1}", "${nonsense:1}: a recipe calls no functions, and 'nonsense' is one"),
         ("'???'", "has no value yet; set it, e.g. with a=VALUE"),
     ],
@@ -107,8 +116,13 @@ def test_every_fault_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        ("a: {b: '${a}'}", (), "a.b: ${a}: Interpolation to parent node detected"),
-        ("a: {b: '${c}'}\nc: {d: '${a}'}", (), "a.b.d: this definition contains itself"),
+        ("a: {b: '${a}'}", (), "${a}: values refer to each other in a circle: a.b -> a -> a.b"),
+        (
+            "a: {b: '${c}'}\nc: {d: '${a}'}",
+            (),
+            "${c}: values refer to each other in a circle: a.b -> c -> c.d -> a -> a.b",
+        ),
+        ("w: a\na: {b: '${${w}}'}", (), "${${w}}: there is nothing of this name in the recipe"),
         ("a: {b: '${a}'}", ("a.b.c=1", "a.b.b.c=2"), "${a} contains itself"),
         ("t: '${a}'\na: '${t}'", ("a.x=1",), "contains itself"),
     ],
@@ -124,6 +138,63 @@ def test_a_definition_that_contains_itself(
 def test_changing_keys_of_what_has_none(tmp_path: Path, target: str) -> None:
     _, problems, _ = load(tmp_path, f"b: 1\nt: {target}\na: ${{t}}\n", "a.x=1")
     assert any("} names no mapping whose keys could be changed here" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("last", ["'${a}'", "'x ${ a }'", "'${c.${name}}'", "[1, '${b}']"])
+def test_a_circle_is_said_once(tmp_path: Path, last: str) -> None:
+    _, problems, _ = load(
+        tmp_path, f"name: d\na: '${{b}}'\nb: {{c: '${{c.d}}'}}\nc: {{d: {last} }}\ne: ${{a}}\n"
+    )
+    if "name" in last:  # a path that is put together is followed by OmegaConf alone
+        assert all("there is nothing of this name" in one for one in problems)
+        return
+    (problem,) = problems
+    assert "values refer to each other in a circle: " in problem
+
+
+def test_what_only_looks_like_a_circle(tmp_path: Path) -> None:
+    text = "a: {b: '${.c}', c: '${e.x}', d: '\\${a}'}\nd: ${e}\ne: {x: 1, y: '${d.x}', z: '${a.b}'}\n"
+    data, problems, _ = load(tmp_path, text)
+    assert problems == []
+    assert data["d"] == {"x": 1, "y": 1, "z": 1}
+    assert data["a"] == {"b": 1, "c": 1, "d": "${a}"}
+
+
+@pytest.mark.parametrize(
+    "wrong", ["${nowhere}", "${open", "${env:NOT_LISTED}", "!odd 3", "${oc.env:HOME}", "'???'", "${wrong}"]
+)
+def test_what_refers_to_a_wrong_value_is_no_second_fault(tmp_path: Path, wrong: str) -> None:
+    text = f"wrong: {wrong}\none: ${{wrong}}\ntwo: a ${{one}}\nthree: ${{wrong.x}}\nfour: ['${{two}}']\n"
+    if "nowhere" not in wrong:  # what is put together is followed by OmegaConf alone, which says no more
+        text += "name: wrong\nfive: ${${name}}\n"
+    data, (problem,), root = load(tmp_path, text)
+    assert "  wrong: " in problem
+    assert [data.get(key) for key in ("wrong", "one", "two", "three", "five")] == [None] * 5
+    assert root.value["one"].value is BROKEN
+
+
+def test_changing_a_wrong_definition_is_no_second_fault(tmp_path: Path) -> None:
+    _, problems, _ = load(tmp_path, "t: !odd {x: 1}\na: ${t}\n", "a.x=1")
+    assert len(problems) == 1
+
+
+def test_a_value_keeps_the_place_where_it_was_written(tmp_path: Path) -> None:
+    text = "t: {n: two}\na: ${t.n}\nb: ${a}\nc: x${b}\n"
+    _, _, root = load(tmp_path, text, "t.n=three")
+    written = root.value["b"].place
+    assert str(written) == "command line: t.n=three"
+    assert written.way == f"used at {tmp_path}/x.yaml:3:4"
+    _, _, root = load(tmp_path, text)
+    assert (root.value["a"].place.line, root.value["a"].place.way) == (1, "used in line 2")
+    assert (root.value["c"].place.line, root.value["c"].place.way) == (4, "")
+
+
+def test_the_recipes_own_keys_have_values_where_it_leaves_them_out(tmp_path: Path) -> None:
+    data, problems, _ = load(tmp_path, "a: ${name}|${description}|${seed}|${device}|${run_dir}\n")
+    assert problems == []
+    assert data == {"a": "x||0|auto|runs/x"}
+    data, _, _ = load(tmp_path, "a: ${name}|${seed}|${run_dir}\n", "name=other", "seed=3")
+    assert data["a"] == "other|3|runs/other"
 
 
 def blow_up(levels: int, first: str, form: str) -> str:

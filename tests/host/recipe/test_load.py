@@ -96,8 +96,18 @@ def test_a_recipe_of_a_recipe_of_a_recipe(tmp_path: Path) -> None:
         ),
         (
             "extends: nowhere.yaml\n",
-            r"yaml:1:10  extends: there is no file or folder .*nowhere\.yaml; did you mean .*recipe\.yaml",
+            r"yaml:1:10  extends: there is no file or folder .*nowhere\.yaml$",
         ),
+        (
+            "extends: recpie.yaml\n",
+            r"yaml:1:10  extends: there is no file or folder .*recpie\.yaml; did you mean .*recipe\.yaml\?$",
+        ),
+        (
+            "extends: tutorial.yaml\n",
+            r"folder \S+tutorial\.yaml; did you mean 'tutorial', which comes with mmtk\?$",
+        ),
+        ("extends: tutorail\n", r"folder \S+tutorail; did you mean 'tutorial', which comes with mmtk\?$"),
+        ("extends: ../tutorial\n", r"extends: there is no file or folder "),
         (
             "extends: {a: b}\n",
             r"recipe\.yaml:1:10  extends: expected the path of a recipe, or a list of them$",
@@ -118,6 +128,16 @@ def test_what_ends_the_reading(tmp_path: Path, text: str, message: str) -> None:
     first, *excerpt = str(caught.value).split("\n")
     assert re.search(message, first)
     assert all(line.startswith("    | ") for line in excerpt)
+
+
+def test_a_recipe_that_comes_with_mmtk_is_extended_by_its_name(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", "seed: 5\n")
+    document = load(tmp_path, "extends: [tutorial, finetune/retrieval_flickr, base.yaml]\nname: mine\n")
+    assert document.problems == ()
+    assert {"vocabulary", "pretrain_noisy"} < document.data["stages"].keys()
+    assert (document.data["seed"], document.data["name"]) == (5, "mine")
+    (tmp_path / "tutorial").write_text("seed: 6\n")  # what lies there comes first
+    assert load(tmp_path, "extends: tutorial\n").data == {"seed": 6}
 
 
 def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:
@@ -167,7 +187,10 @@ def test_override_values(tmp_path: Path, override: str, expected: Any) -> None:
     assert document.data["stages"]["train"]["epochs"] == expected
     assert type(document.data["stages"]["train"]["epochs"]) is type(expected)
     if not isinstance(expected, dict | list):
-        assert place(document, "stages", "train", "epochs") == f"command line: {override}"
+        written = (
+            "recipe.yaml:6:10" if override.endswith("=${definitions.width}") else f"command line: {override}"
+        )
+        assert place(document, "stages", "train", "epochs") == written
 
 
 def test_overrides_reach_everywhere(tmp_path: Path) -> None:

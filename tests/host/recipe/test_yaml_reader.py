@@ -34,7 +34,11 @@ def value(text: str) -> Any:
         ("-2.5", -2.5),
         (".5", 0.5),
         ("12", 12),
-        ("57_600", 57600),
+        ("57_600", "57_600"),
+        ("1_0", "1_0"),
+        ("1_0.5", "1_0.5"),
+        ("1.0_1", "1.0_1"),
+        ("1.", 1.0),
         ("0x1f", 31),
         ("+3", 3),
         (".inf", math.inf),
@@ -255,6 +259,10 @@ def test_tags_on_anything_are_refused(tag: str, value: str) -> None:
             "x.yaml:2:2: not valid YAML: a ': ' behind no key: a value that has one needs quotes,",
         ),
         ("a:\n  b: 1\n c: 2\n", "x.yaml:3:2: not valid YAML: the indentation doesn't fit the lines above"),
+        (
+            "a: 1\n---\nb: 2\n",
+            "x.yaml:2:1: not valid YAML: a second document begins here, and a recipe is one",
+        ),
         ("a:\n\tb: 1\n", "x.yaml:2:1: not valid YAML: a tab; YAML is indented with blanks"),
         (
             "a: b: c\n",

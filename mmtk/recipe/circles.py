@@ -1,0 +1,88 @@
+"""References that lead back to themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, at
+from mmtk.recipe.problems import Problem
+from mmtk.recipe.reads import Keys, find, reads
+
+
+def break_circles(root: Marked, problems: list[Problem]) -> Marked:
+    """Report each circle of references once, and put BROKEN in the place of every text that is in one."""
+    search = _Search(root, problems)
+    search.visit(())
+    return _broken(root, (), search.broken)
+
+
+class _Search:
+    def __init__(self, root: Marked, problems: list[Problem]) -> None:
+        self.root = root
+        self.problems = problems
+        self.broken: set[Keys] = set()
+        self.above: dict[Keys, None] = {}  # in the order in which they were entered
+        self.done: set[Keys] = set()
+
+    def visit(self, keys: Keys) -> None:
+        """Look at what a value is made of, and what that is made of."""
+        if keys in self.done:
+            return
+        if keys in self.above:
+            order = list(self.above)
+            self.report(order[order.index(keys) :])
+            return
+        self.above[keys] = None
+        for part in _parts(self.root, keys):
+            self.visit(part)
+        del self.above[keys]
+        self.done.add(keys)
+
+    def report(self, circle: list[Keys]) -> None:
+        texts = [keys for keys in circle if isinstance(self.value(keys), str)]
+        if not self.broken.isdisjoint(texts):
+            return
+        self.broken.update(texts)
+        start = circle.index(texts[0])
+        shown = " -> ".join(_dotted(keys) for keys in (*circle[start:], *circle[: start + 1]))
+        first = at(self.root, texts[0])
+        assert first is not None
+        fault = f"{first.value}: values refer to each other in a circle: {shown}"
+        self.problems.append(Problem(first.place, _dotted(texts[0]), fault))
+
+    def value(self, keys: Keys) -> object:
+        node = at(self.root, keys)
+        return None if node is None else node.value
+
+
+def _parts(root: Marked, keys: Keys) -> Iterator[Keys]:
+    """Where the values lie that this one is made of."""
+    node = at(root, keys)
+    value = None if node is None else node.value
+    if isinstance(value, Mapping):
+        yield from ((*keys, key) for key in value)
+    elif isinstance(value, list):
+        yield from ((*keys, str(index)) for index in range(len(value)))
+    elif isinstance(value, str) and INTERPOLATION in value:
+        for read in reads(value, keys):
+            if read.whole and (found := find(root, read.keys)):
+                yield found.keys
+
+
+def _broken(node: Marked, keys: Keys, broken: set[Keys]) -> Marked:
+    if not broken:
+        return node
+    if keys in broken:
+        return replace(node, value=BROKEN)
+    value = node.value
+    if isinstance(value, Mapping):
+        return replace(node, value={key: _broken(item, (*keys, key), broken) for key, item in value.items()})
+    if isinstance(value, list):
+        items = [_broken(item, (*keys, str(index)), broken) for index, item in enumerate(value)]
+        return replace(node, value=items)
+    return node
+
+
+def _dotted(keys: Keys) -> str:
+    return ".".join(keys) or "the recipe"
