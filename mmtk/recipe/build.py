@@ -18,7 +18,7 @@ from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.overrides import argument_place, read_value
 from mmtk.recipe.paths import path_fault
 from mmtk.recipe.problems import Problem, recipe_error
-from mmtk.recipe.references import Reference, map_leaves
+from mmtk.recipe.references import Reference, leaves, map_leaves
 from mmtk.recipe.site import Site
 from mmtk.registry import Registry
 from mmtk.types import ComponentNode
@@ -35,6 +35,21 @@ class ComponentBlueprint:
 
     node: ComponentNode
     registry: Registry
+
+    @property
+    def described(self) -> str:
+        """The component with its origin, and the parts in it that another distribution brings, for messages.
+
+        Raises RecipeError when no plugin offers one of them.
+        """
+        own = self.registry.get(self.node.kind, self.node.use)
+        parts = [
+            self.registry.get(leaf.kind, leaf.use)
+            for leaf in leaves(self.node.keys)
+            if isinstance(leaf, ComponentNode)
+        ]
+        foreign = [part.described for part in parts if part.distribution != own.distribution]
+        return " with ".join([own.described, *([" and ".join(foreign)] if foreign else [])])
 
     def build(self, **injected: Any) -> Any:
         """Import the factory and call it with the node's keys and those of ``injected`` that it takes.

@@ -290,7 +290,18 @@ class Step:
         done = [one.scored(**{name: [len(text.text) + extra for text in one.open]}) for one in images]
         if self.fault == "drops":
             done = [shortened(one) for one in done]
+        if self.fault in VALUES:
+            done = [one.scored(size=[VALUES[self.fault]] * len(one.open)) for one in images]
+        if self.fault == "human":
+            done = [one.adding(["a cat"], source="human") for one in done]
+        if self.fault == "none":
+            return None
+        if self.fault == "generator":
+            return (one for one in done)
         return done[::-1] if self.fault == "order" else done
+
+
+VALUES = {"nan": float("nan"), "huge": 1e300, "text": "long"}
 
 
 def shortened(image: Any) -> Any:
@@ -302,13 +313,19 @@ def shortened(image: Any) -> Any:
     [
         ("batch", "worked on one by one comes out otherwise: 'a red cat' has size"),
         ("state", "comes out otherwise"),
-        ("name", "gives image sample0 no score 'size' for 'a red cat'"),
-        ("drops", "loses texts or has them in another order"),
-        ("order", "image sample0 comes out as sample4"),
+        ("name", "changes the score 'length' of a text of 'sample0', which isn't among"),
+        ("drops", "step Step must leave the texts of 'sample0' as they are and where they are"),
+        ("order", "step Step must return the images that it is given, in their order$"),
+        ("none", "step Step must return the images that it is given, in their order, and returns None"),
+        ("nan", "step Step gives a score 'size' that is not finite for a text of 'sample0'"),
+        ("huge", "step Step gives a score 'size' that is not finite for a text of 'sample0'"),
+        ("text", "step Step gives 'long' as the score 'size' of a text of 'sample0'; expected a number"),
+        ("human", "adds a text to 'sample0' with the source 'human'; a step's texts are 'web' or 'synth"),
     ],
 )
 def test_capfilt_steps(fault: str, message: str) -> None:
     testing.check_capfilt_step(Step())
+    testing.check_capfilt_step(Step("generator"))
     with pytest.raises(BrokenPromiseError, match=message):
         testing.check_capfilt_step(Step(fault))
 
