@@ -116,6 +116,8 @@ class Head(nn.Module):
         self.spare = nn.Parameter(torch.ones(()))
 
     def forward(self, context: Any) -> Any:
+        if self.fault in IN_PLACE:
+            IN_PLACE[self.fault](context)
         similarity = (context.image.features * context.text.features).sum(1)
         spare = 0 if self.fault == "spare" else self.spare
         loss = (1 - similarity).mean() * self.scale + spare
@@ -127,6 +129,23 @@ class Head(nn.Module):
             loss = loss[None]
         metrics = {"kept": loss if self.fault == "attached" else loss.detach()}
         return (loss, metrics) if self.fault == "tuple" else HeadOutput(loss, metrics)
+
+
+IN_PLACE: dict[str, Callable[[Any], Any]] = {
+    "image.features": lambda context: context.image.features.mul_(2),
+    "image.embeds": lambda context: context.image.embeds.data.zero_(),
+    "text.features": lambda context: context.text.features.add_(1),
+    "text.ids": lambda context: context.text.ids.fill_(1),
+    "text.mask": lambda context: context.text.mask.logical_not_(),
+    "similarities.matching": lambda context: context.similarities.matching.fill_(False),
+    "batch.images": lambda context: context.batch.images.neg_(),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_heads_leave_what_they_share_as_it_is(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BrokenPromiseError, match=rf"^Head: changes context\.{name}, which other heads read"):
+        testing.check_head(Head(name), testing.tiny_model(tmp_path))
 
 
 def test_heads(tmp_path: Path) -> None:
