@@ -39,6 +39,7 @@ class PluginInfo:
         components: what it offers; nothing if it is quarantined.
         commands: what it adds to the program ``mmtk``; nothing if it is quarantined.
         left_out: whether the user has asked not to load it; ``error`` says how.
+        hooks: what it implements beside its offers; nothing if it is quarantined.
     """
 
     name: str
@@ -49,6 +50,7 @@ class PluginInfo:
     components: tuple[Component, ...] = ()
     commands: tuple[Command, ...] = ()
     left_out: bool = False
+    hooks: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:
@@ -210,6 +212,8 @@ def _hooks() -> list[str]:
 def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
     """Ask one plugin for its components and commands."""
     others = [module for name, module in manager.list_name_plugin() if name != info.name]
+    callers = manager.get_hookcallers(manager.get_plugin(info.name)) or ()
+    hooks = [caller.name for caller in callers]
     offers: dict[str, tuple[Any, ...]] = {}
     for hook in OFFERS:
         try:
@@ -217,6 +221,8 @@ def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
             offers[hook] = tuple(one for answer in answers for one in answer)
         except (Exception, SystemExit) as error:
             return replace(info, error=f"{hook} failed: {_first_line(error)}")
+        if hook in hooks and not answers:  # pluggy drops what is None
+            return replace(info, error=f"{hook} returned None in place of a list; is 'return' missing?")
     components, commands = offers["mmtk_components"], offers["mmtk_commands"]
     try:
         fault = offers_fault(components, commands)
@@ -224,7 +230,8 @@ def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
         fault = f"offers what can't be read: {_first_line(error)}"
     if fault:
         return replace(info, error=fault)
-    return replace(info, components=components, commands=commands)
+    heard = tuple(sorted(set(hooks) - set(OFFERS)))
+    return replace(info, components=components, commands=commands, hooks=heard)
 
 
 def _without_clashes(plugins: Mapping[str, PluginInfo]) -> dict[str, PluginInfo]:
@@ -239,7 +246,7 @@ def _without_clashes(plugins: Mapping[str, PluginInfo]) -> dict[str, PluginInfo]
         clash = next((name for name in names if name in owners), None)
         if clash is not None:
             taken = f"its command '{clash}' is taken by {owners[clash]}"
-            settled[plugin.name] = replace(plugin, error=taken, components=(), commands=())
+            settled[plugin.name] = replace(plugin, error=taken, components=(), commands=(), hooks=())
             continue
         owners |= dict.fromkeys(names, f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version})")
     return settled

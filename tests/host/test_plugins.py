@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mmtk.cli.list_plugins import component_table, of_kind
 from mmtk.plugins import PluginHost, PluginInfo, load_plugins
 
 GOOD = """
@@ -113,6 +114,14 @@ def test_a_plugin_that_works(workshop: Workshop) -> None:
             "mmtk_components failed: RuntimeError: no",
         ),
         (
+            "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_components():\n    []",
+            "mmtk_components returned None in place of a list; is 'return' missing?",
+        ),
+        (
+            "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_commands():\n    []",
+            "mmtk_commands returned None in place of a list; is 'return' missing?",
+        ),
+        (
             "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_components():\n    return 3",
             "mmtk_components failed: TypeError: 'int' object is not iterable",
         ),
@@ -181,6 +190,28 @@ def test_a_broken_plugin_is_quarantined_and_stops_no_other(
     assert by_name["omega"].error is None
     assert [one.component.name for one in host.registry.of_kind("head")] == ["one", "two"]
     assert host.registry.missing.broken == {"broken": f"{broken.error} (old-kit 0.3)"}
+
+
+HEARS = """
+from mmtk.api import hookimpl
+
+@hookimpl
+def mmtk_stage_ended(event):
+    pass
+
+@hookimpl
+def mmtk_run_started(event):
+    pass
+"""
+
+
+def test_a_plugin_of_hooks_alone_has_them_listed(workshop: Workshop) -> None:
+    workshop.add("ears", HEARS)
+    plugin = workshop.info("ears")
+    assert (plugin.error, plugin.hooks) == (None, ("mmtk_run_started", "mmtk_stage_ended"))
+    table = component_table([plugin, of_kind(plugin, "head"), of_kind(plugin, "hook")])
+    assert list(table.columns[3].cells) == 2 * ["mmtk_run_started", "mmtk_stage_ended"]
+    assert list(table.columns[2].cells) == 4 * ["hook"]
 
 
 def test_a_module_that_doesnt_exist(workshop: Workshop) -> None:
