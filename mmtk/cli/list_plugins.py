@@ -77,7 +77,7 @@ def of_kind(plugin: PluginInfo, kind: str | None) -> PluginInfo:
 
 
 def component_table(plugins: list[PluginInfo]) -> Table:
-    """One row per component, command or hook, each with its plugin, so that output can be searched by line."""
+    """One row per component, command or hook, each with its plugin, to be searched by line."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table

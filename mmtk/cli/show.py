@@ -48,6 +48,8 @@ def _lines(page: ComponentPage) -> Iterator[str]:
     yield f"{page.name}, {page.kind} of {page.distribution} {page.version} (plugin {page.plugin})"
     if page.example["use"] != page.name:
         yield f"Others offer one of this name; write '{page.example['use']}' in recipes."
+    if page.fault:
+        yield f"It can't be used: {page.fault}"
     yield from ("", page.about, "", "Keys:" if page.keys else "It takes no keys.")
     yield from _key_lines(page.keys, "  ")
     if page.outputs:

@@ -26,7 +26,7 @@ from mmtk.recipe.build import blueprint
 from mmtk.recipe.run_folder import ENVIRONMENT, RESOLVED, resolved_text
 from mmtk.stages.context import StageContext
 from mmtk.stages.environment import describe_environment, resolve_device, seed_everything
-from mmtk.stages.foresight import inputs_of, refusals
+from mmtk.stages.foresight import import_fault, inputs_of, refusals
 from mmtk.stages.graph import recipe_order
 from mmtk.stages.interrupt import interruptible
 from mmtk.stages.lock import run_lock
@@ -166,13 +166,15 @@ class Run:
         write_text(self.folder / RESOLVED, resolved_text(self.checked))
 
     def refuse_early(self) -> None:
-        """Raise StageError where a strategy can't do what a stage will ask of it, before others have run."""
+        """Raise StageError where a stage that will run lacks a factory, or its strategy can't do its work."""
         refused = refusals(self.checked, self.registry, self.ranks.size)
-        for name in self.order if refused else ():
+        for name in self.order:
             stage = self.checked.stages[name]
             decision = decide(self.folder / name, self.wanted.of(stage, now()), stage.outputs)
-            if name in refused and decision.action is not Action.SKIP:
-                raise StageError(f"stage '{name}': {refused[name]}")
+            if decision.action is Action.SKIP:
+                continue
+            if fault := refused.get(name) or import_fault(stage, self.registry):
+                raise StageError(f"stage '{name}': {fault}")
 
     def stage(self, stage: CheckedStage) -> None:
         """Run one stage if it must run, and put its reports where the user looks for them."""
