@@ -25,13 +25,14 @@ from mmtk.printable import printable_lines
 from mmtk.recipe.build import blueprint
 from mmtk.recipe.run_folder import ENVIRONMENT, RESOLVED, resolved_text
 from mmtk.stages.context import StageContext
+from mmtk.stages.edited import edited
 from mmtk.stages.environment import describe_environment, resolve_device, seed_everything
 from mmtk.stages.foresight import import_fault, inputs_of, refusals
 from mmtk.stages.graph import recipe_order
 from mmtk.stages.interrupt import interruptible
 from mmtk.stages.lock import run_lock
 from mmtk.stages.plan import Action, decide, missing_outputs, move_aside
-from mmtk.stages.record import StageRecord, Status, write_json, write_record, write_text
+from mmtk.stages.record import StageRecord, Status, read_record, write_json, write_record, write_text
 from mmtk.stages.reports import copy_report, report_names
 from mmtk.stages.wanted import WantedRecords
 from mmtk.stages.wording import duration
@@ -189,11 +190,21 @@ class Run:
             self.say(f"runs anew; what it had made lies in {self.checked.run_dir / aside}")
         if decision.action is Action.SKIP:
             self.ranks.tell(f"{stage.name}/for_all", False)
+            self.say_what_is_edited(stage, folder)
         else:
             self.execute(stage, folder, wanted)
         for (name, output), target in self.report_names.items():
             if name == stage.name:
                 self.reports.append(copy_report(folder / stage.outputs[output].path, self.folder / target))
+
+    def say_what_is_edited(self, stage: CheckedStage, folder: Path) -> None:
+        """Say how a stage that is skipped runs again where code behind it is newer than its result."""
+        found = read_record(folder)
+        for name in edited(stage.node, self.registry, found.finished) if found and found.finished else ():
+            self.say(
+                f"{name} has been edited since, without a new version: raise it, or delete "
+                f"{self.checked.run_dir / stage.name}, and the stage runs again"
+            )
 
     def check_ready(self, stage: CheckedStage) -> None:
         """Have the stage refuse what it would fail on at its start, while its earlier result is in place."""
