@@ -24,6 +24,7 @@ from mmtk.registry import Component, Registration, Registry, spelling_hint
 
 GROUP = "mmtk"
 OFFERS = ("mmtk_components", "mmtk_commands")  # hooks that are called when plugins are loaded
+HEAVY = frozenset({"matplotlib", "pyarrow", "sklearn", "timm", "torch", "torchvision", "transformers"})
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class PluginInfo:
         commands: what it adds to the program ``mmtk``; nothing if it is quarantined.
         left_out: whether the user has asked not to load it; ``error`` says how.
         hooks: what it implements beside its offers; nothing if it is quarantined.
+        heavy: the large libraries that its module was the first to import; every command waits for them.
     """
 
     name: str
@@ -51,6 +53,7 @@ class PluginInfo:
     commands: tuple[Command, ...] = ()
     left_out: bool = False
     hooks: tuple[str, ...] = ()
+    heavy: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:
@@ -106,7 +109,10 @@ def _loaded(found: list[EntryPoint]) -> PluginHost:
         if why := choice.leaves_out(point.name, info.distribution == PROJECT_NAME):
             plugins[point.name] = replace(info, error=why, left_out=True)
             continue
-        plugins[point.name] = replace(info, error=_register(manager, point))
+        there = HEAVY & sys.modules.keys()
+        error = _register(manager, point)
+        heavy = tuple(sorted((HEAVY & sys.modules.keys()) - there))
+        plugins[point.name] = replace(info, error=error, heavy=heavy)
     for name, reason in _misspelt_hooks(manager):
         plugins[name] = replace(plugins[name], error=reason)
     for name, _module in manager.list_name_plugin():

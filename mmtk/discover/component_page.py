@@ -81,6 +81,11 @@ def find_component(registry: Registry, words: list[str]) -> Registration:
     if found:
         calls = " or ".join(f"'{one.component.kind} {one.qualified_name}'" for one in found)
         raise RecipeError(f"several components are called '{name}'; say {calls}")
+    if name in KINDS:
+        names = sorted({registry.spelling(one) for one in registry.of_kind(name)})
+        raise RecipeError(
+            f"'{name}' is a kind; say 'mmtk show {name} NAME' with one of: {', '.join(names) or 'none'}"
+        )
     near = nearest(name, [one.component.name for one in everything])
     hint = f"did you mean '{near}'?" if near else "'mmtk list-plugins' lists them"
     raise RecipeError(f"there is no component '{name}'; {hint}")

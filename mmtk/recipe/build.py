@@ -141,17 +141,24 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def from_plain(kind: str, data: Any, registry: Registry) -> ComponentNode:
+def from_plain(kind: str, data: Any, registry: Registry, where: str = "") -> ComponentNode:
     """Check data written by ``to_plain`` and return the node again. Files it names need not exist yet.
+
+    Args:
+        kind: of the component.
+        data: its node.
+        registry: where its components are found.
+        where: where the data stands, for messages; stored, if it is left out.
 
     Raises:
         RecipeError: its component is unknown here, or takes other keys now.
     """
     problems: list[Problem] = []
     checker = NodeChecker(registry, _any_output, files=False)
-    node = checker.component(mark(data, Place(f"stored {kind}")), kind, Site("", problems))
+    source = where or f"stored {kind}"
+    node = checker.component(mark(data, Place(source)), kind, Site("", problems))
     if not isinstance(node, ComponentNode):
-        raise recipe_error(f"stored {kind}", problems)
+        raise recipe_error(source, problems)
     return node
 
 

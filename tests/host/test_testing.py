@@ -20,6 +20,7 @@ from mmtk.api import (
     Negatives,
     Output,
     RawSample,
+    RecipeError,
 )
 from mmtk.testing import BrokenPromiseError, tiny_blueprint, tiny_sample
 
@@ -51,6 +52,11 @@ class Encoder(nn.Module):
 
     def grid(self, _images: torch.Tensor) -> tuple[int, int]:
         return (2, 3) if self.fault == "grid" else (2, 2)
+
+
+def test_what_cant_be_built_says_that_it_stands_in_a_test() -> None:
+    with pytest.raises(RecipeError, match=r"^tiny_blueprint\('loss', 'cross_entropy'\)  margin: unknown key"):
+        tiny_blueprint("loss", "cross_entropy", margin=3)
 
 
 @pytest.mark.parametrize(
