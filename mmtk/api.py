@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mmtk.api_version import VERSION
+from mmtk.blame import blamed
 from mmtk.candidates import (
     HUMAN,
     SYNTHETIC,
@@ -166,6 +167,7 @@ if TYPE_CHECKING:
     from mmtk.report.templating import render
     from mmtk.report.wording import count, counted, readable, share
     from mmtk.stages.stored import outputs_of, stored_stage
+    from mmtk.step_promise import ledger_scores, step_results
 
 _LAZY = {
     "mmtk.cli.console": "output_console",
@@ -204,6 +206,7 @@ _LAZY = {
     "mmtk.report.templating": "render",
     "mmtk.report.wording": "count counted readable share",
     "mmtk.stages.stored": "outputs_of stored_stage",
+    "mmtk.step_promise": "ledger_scores step_results",
 }
 _PLACES = {name: module for module, names in _LAZY.items() for name in names.split()}
 
@@ -232,10 +235,10 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "Similarities", "StageContext", "StepState", "TextMaps", "WordMap",
     # CapFilt's steps
     "HUMAN", "SYNTHETIC", "WEB", "AddingStep", "AtLeast", "Best", "Candidate", "ImageCandidates",
-    "PartWork", "Rule", "SurveyingStep",
+    "PartWork", "Rule", "SurveyingStep", "ledger_scores", "step_results",
     # errors, which become one message for the user
     "CheckpointError", "DataError", "MmtkError", "PluginError", "RecipeError", "SampleError",
-    "StageError",
+    "StageError", "blamed",
     # seeds, names and text for the user
     "nearest", "printable", "seed_everything", "spelling_hint", "stable_hash",
     # components by name, as recipes and commands name them

@@ -24,6 +24,7 @@ from mmtk.registry import Component, Registration, Registry, spelling_hint
 
 GROUP = "mmtk"
 OFFERS = ("mmtk_components", "mmtk_commands")  # hooks that are called when plugins are loaded
+HEAVY = frozenset({"matplotlib", "pyarrow", "sklearn", "timm", "torch", "torchvision", "transformers"})
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class PluginInfo:
         components: what it offers; nothing if it is quarantined.
         commands: what it adds to the program ``mmtk``; nothing if it is quarantined.
         left_out: whether the user has asked not to load it; ``error`` says how.
+        hooks: what it implements beside its offers; nothing if it is quarantined.
+        heavy: the large libraries that its module was the first to import; every command waits for them.
     """
 
     name: str
@@ -49,6 +52,8 @@ class PluginInfo:
     components: tuple[Component, ...] = ()
     commands: tuple[Command, ...] = ()
     left_out: bool = False
+    hooks: tuple[str, ...] = ()
+    heavy: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:
@@ -104,7 +109,10 @@ def _loaded(found: list[EntryPoint]) -> PluginHost:
         if why := choice.leaves_out(point.name, info.distribution == PROJECT_NAME):
             plugins[point.name] = replace(info, error=why, left_out=True)
             continue
-        plugins[point.name] = replace(info, error=_register(manager, point))
+        there = HEAVY & sys.modules.keys()
+        error = _register(manager, point)
+        heavy = tuple(sorted((HEAVY & sys.modules.keys()) - there))
+        plugins[point.name] = replace(info, error=error, heavy=heavy)
     for name, reason in _misspelt_hooks(manager):
         plugins[name] = replace(plugins[name], error=reason)
     for name, _module in manager.list_name_plugin():
@@ -210,6 +218,8 @@ def _hooks() -> list[str]:
 def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
     """Ask one plugin for its components and commands."""
     others = [module for name, module in manager.list_name_plugin() if name != info.name]
+    callers = manager.get_hookcallers(manager.get_plugin(info.name)) or ()
+    hooks = [caller.name for caller in callers]
     offers: dict[str, tuple[Any, ...]] = {}
     for hook in OFFERS:
         try:
@@ -217,6 +227,8 @@ def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
             offers[hook] = tuple(one for answer in answers for one in answer)
         except (Exception, SystemExit) as error:
             return replace(info, error=f"{hook} failed: {_first_line(error)}")
+        if hook in hooks and not answers:  # pluggy drops what is None
+            return replace(info, error=f"{hook} returned None in place of a list; is 'return' missing?")
     components, commands = offers["mmtk_components"], offers["mmtk_commands"]
     try:
         fault = offers_fault(components, commands)
@@ -224,7 +236,8 @@ def _ask(manager: pluggy.PluginManager, info: PluginInfo) -> PluginInfo:
         fault = f"offers what can't be read: {_first_line(error)}"
     if fault:
         return replace(info, error=fault)
-    return replace(info, components=components, commands=commands)
+    heard = tuple(sorted(set(hooks) - set(OFFERS)))
+    return replace(info, components=components, commands=commands, hooks=heard)
 
 
 def _without_clashes(plugins: Mapping[str, PluginInfo]) -> dict[str, PluginInfo]:
@@ -239,7 +252,7 @@ def _without_clashes(plugins: Mapping[str, PluginInfo]) -> dict[str, PluginInfo]
         clash = next((name for name in names if name in owners), None)
         if clash is not None:
             taken = f"its command '{clash}' is taken by {owners[clash]}"
-            settled[plugin.name] = replace(plugin, error=taken, components=(), commands=())
+            settled[plugin.name] = replace(plugin, error=taken, components=(), commands=(), hooks=())
             continue
         owners |= dict.fromkeys(names, f"plugin '{plugin.name}' ({plugin.distribution} {plugin.version})")
     return settled

@@ -7,7 +7,7 @@ import copy
 import difflib
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from mmtk.errors import PluginError, RecipeError
 from mmtk.events import Listeners
 
 CLOSE = 0.5
+_SEVERAL = {"negatives": "a sampler of negatives", "weights": "a source of weights"}  # kinds in the plural
 OWN = "mmtk"  # the distribution whose plugins come with mmtk
 
 
@@ -113,11 +114,20 @@ class Missing:
             near: a near spelling of what was asked for, which makes a plugin's fault less likely.
         """
         if near is None:
-            said = [self.of(plugin) for plugin in (*self.broken, *self.left_out)]
-            return "".join(f" ({one}; its {offers} are missing)" for one in said)
+            said = [f" ({self.of(plugin)}; its {offers} are missing)" for plugin in self.broken]
+            return "".join([*said, *self._notes_of_left_out(offers)])
         if not self.broken:
             return ""
         return f" ({offers} of broken plugins are missing: {', '.join(self.broken)}; see 'mmtk list-plugins')"
+
+    def _notes_of_left_out(self, offers: str) -> Iterator[str]:
+        """One note for all plugins that are left out for one reason."""
+        for reason in dict.fromkeys(self.left_out.values()):
+            names = [f"'{name}'" for name, why in self.left_out.items() if why == reason]
+            if len(names) == 1:
+                yield f" (plugin {names[0]} is left out ({reason}); its {offers} are missing)"
+            else:
+                yield f" (plugins {', '.join(names)} are left out ({reason}); their {offers} are missing)"
 
 
 class Registry:
@@ -226,6 +236,8 @@ class Registry:
 
 def a_kind(kind: str) -> str:
     """Return a kind with its article, for messages."""
+    if kind in _SEVERAL:
+        return _SEVERAL[kind]
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 

@@ -38,6 +38,14 @@ def scaffold(kind: str, folder: Path) -> Path:
     return folder / NAME
 
 
+def let_be_found(package: str, name: str, site: Path) -> None:
+    """Write the metadata that ``pip install -e`` would."""
+    metadata = site / f"{package}-0.1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[mmtk]\n{package} = {package}.plugin\n")
+
+
 def test_there_is_a_template_for_what_is_written_most() -> None:
     assert TEMPLATES.keys() <= KINDS.keys()
     assert len(TEMPLATES) == 12
@@ -47,7 +55,8 @@ def test_the_tests_of_every_kind_pass(tmp_path: Path) -> None:
     """In one process, because importing torch takes longer than all of them."""
     for kind in TEMPLATES:
         assert main(["new-plugin", f"probe-{kind}", "--kind", kind, "--into", str(tmp_path)]) == 0
-    sources = os.pathsep.join(str(folder / "src") for folder in sorted(tmp_path.iterdir()))
+        let_be_found(f"probe_{kind}", f"probe-{kind}", tmp_path / "site")
+    sources = os.pathsep.join([str(tmp_path / "site"), *map(str, sorted(tmp_path.glob("*/src")))])
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
     ran = subprocess.run(
         [*command, "--rootdir", str(tmp_path), *map(str, sorted(tmp_path.glob("*/tests")))],
@@ -78,16 +87,43 @@ def test_it_is_found_and_its_recipe_is_right(
     for path in folder.rglob("*.py"):
         ast.parse(path.read_text(encoding="utf-8"))
         assert max(map(len, path.read_text(encoding="utf-8").splitlines()), default=0) <= 110, path
-    metadata = tmp_path / "site" / "my_siglip-0.1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 0.1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[mmtk]\n{name} = {module}\n")
+    assert (name, module) == (PACKAGE, f"{PACKAGE}.plugin")
+    let_be_found(PACKAGE, NAME, tmp_path / "site")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     (folder / "pictures").mkdir()
     monkeypatch.chdir(folder)
     capsys.readouterr()
     code = main(["check", "recipe.yaml"])
     assert code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "said"),
+    [
+        ("src/my_siglip/plugin.py", "component:Focal", "component:Fokal", "has no attribute 'Fokal'"),
+        ("src/my_siglip/configs.py", "focus:", "focuss:", "takes_the_keys_of_its_config"),
+        ("recipe.yaml", "loss: {use: my_siglip}", "loss: {use: my_sigllp}", "did you mean 'my_siglip'?"),
+    ],
+)
+def test_a_mistake_between_its_files_fails_its_own_tests(
+    file: str, right: str, wrong: str, said: str, tmp_path: Path
+) -> None:
+    folder = scaffold("loss", tmp_path)
+    let_be_found(PACKAGE, NAME, tmp_path / "site")
+    text = (folder / file).read_text()
+    assert right in text
+    (folder / file).write_text(text.replace(right, wrong))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+        cwd=folder,
+        env=os.environ
+        | {"PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{folder / 'src'}", "OMP_NUM_THREADS": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 1
+    assert said in ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -224,6 +260,6 @@ def test_from_wheels_without_a_checkout_it_is_listed_checked_run_and_tested(tmp_
     assert f"loss/{PACKAGE}" in (work / "runs" / PACKAGE / "train" / "metrics.jsonl").read_text()
     shutil.copytree(folder / "tests", work / "tests")
     tested = in_venv(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=work)
-    assert "2 passed" in tested
+    assert "4 passed" in tested
     in_venv(python, "-m", "mmtk", "new-plugin", "another-one", "--kind", "reader", cwd=work)
     assert (work / "another-one" / "src" / "another_one" / "plugin.py").is_file()

@@ -59,7 +59,7 @@ def components(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
 def kinds(**_: object) -> Iterable[str]:
     from mmtk.kinds import KINDS
 
-    return [*KINDS, "command"]
+    return [*KINDS, "command", "hook"]
 
 
 def recipes(prefix: str, **_: object) -> Iterable[str]:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 COMMAND = "command"
+HOOK = "hook"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_argument(
-        "--kind", metavar="KIND", help="list components of this kind alone, or 'command'"
+        "--kind", metavar="KIND", help="list components of this kind alone, or 'command' or 'hook'"
     )
     kind.completer = completion.kinds  # type: ignore[attr-defined]
     parser.add_argument("--json", action="store_true", help="print a JSON array of plugins")
@@ -35,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from mmtk.plugins import load_plugins
 
     if arguments.kind is not None:
-        check_kind(arguments.kind, COMMAND)
+        check_kind(arguments.kind, COMMAND, HOOK)
     host = load_plugins()
     plugins = [of_kind(one, arguments.kind) for one in sorted(host.plugins, key=lambda plugin: plugin.name)]
     if arguments.json:
@@ -71,11 +72,12 @@ def of_kind(plugin: PluginInfo, kind: str | None) -> PluginInfo:
     if kind is None:
         return plugin
     components = tuple(one for one in plugin.components if one.kind == kind)
-    return replace(plugin, components=components, commands=plugin.commands if kind == COMMAND else ())
+    commands, hooks = (plugin.commands if kind == COMMAND else ()), (plugin.hooks if kind == HOOK else ())
+    return replace(plugin, components=components, commands=commands, hooks=hooks)
 
 
 def component_table(plugins: list[PluginInfo]) -> Table:
-    """One row per component or command, each with its plugin, so that the output can be searched by line."""
+    """One row per component, command or hook, each with its plugin, to be searched by line."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -89,6 +91,8 @@ def component_table(plugins: list[PluginInfo]) -> Table:
             table.add_row(*map(escape, (*origin, component.kind, component.name, component.summary)))
         for name, summary in _calls(plugin.commands):
             table.add_row(*map(escape, (*origin, COMMAND, name, summary)))
+        for hook in plugin.hooks:
+            table.add_row(*map(escape, (*origin, HOOK, hook, "")))
     return table
 
 

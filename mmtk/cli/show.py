@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from mmtk.discover.component_page import ComponentPage, KeyPage
 
 
+CALLS = {
+    "importer": "mmtk import SRC DST --format {}",
+    "exporter": "mmtk export RUN DST --format {}",
+}  # of the kinds that no recipe names
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     component = parser.add_argument(
         "component", nargs="+", metavar="KIND NAME", help="the component; its NAME alone if no other has it"
@@ -48,16 +54,22 @@ def _lines(page: ComponentPage) -> Iterator[str]:
     yield f"{page.name}, {page.kind} of {page.distribution} {page.version} (plugin {page.plugin})"
     if page.example["use"] != page.name:
         yield f"Others offer one of this name; write '{page.example['use']}' in recipes."
-    yield from ("", page.about, "", "Keys:" if page.keys else "It takes no keys.")
+    if page.fault:
+        yield f"It can't be used: {page.fault}"
+    if page.about:
+        yield from ("", page.about)
+    yield from ("", "Keys:" if page.keys else "It takes no keys.")
     yield from _key_lines(page.keys, "  ")
     if page.outputs:
         yield from ("", "Outputs:")
         yield from (f"  {name}: {artifact}, {path} in its folder" for name, artifact, path in page.outputs)
     if page.injected:
-        yield from ("", f"Beside its keys its factory is given: {', '.join(page.injected)}")
-    yield from ("", "In a recipe:")
-    for line in yaml.safe_dump(page.example, sort_keys=False).splitlines():
-        yield f"  {line}"
+        yield from ("", f"Beside its keys its factory may take: {', '.join(page.injected)}")
+    if page.kind in CALLS:
+        yield from ("", "It is called by:", f"  {CALLS[page.kind].format(page.example['use'])}")
+    else:
+        yield from ("", "In a recipe:")
+        yield from (f"  {line}" for line in yaml.safe_dump(page.example, sort_keys=False).splitlines())
     if page.promise:
         yield from ("", f"What each {page.kind} does:")
         yield from (f"  {line}".rstrip() for line in page.promise.splitlines())

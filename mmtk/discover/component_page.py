@@ -11,12 +11,12 @@ from typing import Any
 
 from mmtk.discover.example import example_node
 from mmtk.discover.kind_names import check_kind
-from mmtk.errors import RecipeError
+from mmtk.errors import PluginError, RecipeError
 from mmtk.kinds import KINDS
 from mmtk.recipe.field_docs import field_docs, sentence
 from mmtk.recipe.key_words import KeyWords, default_words
 from mmtk.recipe.schema import Key, Schema, component_schema, dataclass_keys
-from mmtk.registry import Registration, Registry, a_kind, nearest
+from mmtk.registry import OWN, Registration, Registry, a_kind, nearest
 
 _DEPTH = 4  # of nested configs in each other
 
@@ -47,6 +47,7 @@ class ComponentPage:
         outputs: of a stage: name, artifact type, path in its folder.
         example: a recipe node, as plain data.
         defined_in: file of its factory; empty if it can't be found.
+        fault: why its factory can't be imported; empty if it can, or if it comes with mmtk and wasn't tried.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class ComponentPage:
     example: dict[str, Any]
     factory: str
     defined_in: str
+    fault: str
 
 
 def find_component(registry: Registry, words: list[str]) -> Registration:
@@ -79,6 +81,11 @@ def find_component(registry: Registry, words: list[str]) -> Registration:
     if found:
         calls = " or ".join(f"'{one.component.kind} {one.qualified_name}'" for one in found)
         raise RecipeError(f"several components are called '{name}'; say {calls}")
+    if name in KINDS:
+        names = sorted({registry.spelling(one) for one in registry.of_kind(name)})
+        raise RecipeError(
+            f"'{name}' is a kind; say 'mmtk show {name} NAME' with one of: {', '.join(names) or 'none'}"
+        )
     near = nearest(name, [one.component.name for one in everything])
     hint = f"did you mean '{near}'?" if near else "'mmtk list-plugins' lists them"
     raise RecipeError(f"there is no component '{name}'; {hint}")
@@ -103,6 +110,7 @@ def component_page(registration: Registration, registry: Registry) -> ComponentP
         example=example_node(registration, registry),
         factory=component.factory,
         defined_in=_file(component.factory),
+        fault=_fault(registration),
     )
 
 
@@ -159,6 +167,17 @@ def _left_out(config: type, default: Any) -> Mapping[str, Key]:
     if not isinstance(default, config):
         return keys
     return {name: Key(key.annotation, getattr(default, name)) for name, key in keys.items()}
+
+
+def _fault(registration: Registration) -> str:
+    """Import the factory, torch with it: those of mmtk itself are not, so that their pages are fast."""
+    if registration.distribution == OWN:
+        return ""
+    try:
+        registration.factory()
+    except PluginError as error:
+        return str(error)
+    return ""
 
 
 def _file(factory: str) -> str:

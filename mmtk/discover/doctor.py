@@ -112,6 +112,10 @@ def _plugins(host: PluginHost) -> Iterator[Finding]:
         origin = f"{plugin.distribution} {plugin.version}"
         own = plugin.distribution == "mmtk"
         detail = f"{origin}, {plugin.error}" if plugin.error else origin
+        if plugin.heavy:
+            detail += (
+                f"; its module {plugin.module} imports {', '.join(plugin.heavy)}, and slows every command"
+            )
         yield Finding(
             "Plugins", plugin.name, plugin.error is None, detail, needed=own and not plugin.left_out
         )

@@ -143,9 +143,9 @@ class TrainStage:
                 raise StageError("activation_checkpointing: this model doesn't name its layers")
             config.activation_checkpointing.build()(layers)
         _set_tf32(config.precision)
-        workload = Workload(
-            Objective(learner, config.precision), momentum, layers, config.optimizer.build(), device
-        )
+        described = {name: head.described for name, head in config.heads.items()}  # type: ignore[attr-defined]
+        objective = Objective(learner, config.precision, described)
+        workload = Workload(objective, momentum, layers, config.optimizer.build(), device)
         return config.strategy.build()(workload), momentum
 
     def _course(self, data: TrainingData, saved: Progress | None) -> Course:

@@ -18,7 +18,7 @@ from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.overrides import argument_place, read_value
 from mmtk.recipe.paths import path_fault
 from mmtk.recipe.problems import Problem, recipe_error
-from mmtk.recipe.references import Reference, map_leaves
+from mmtk.recipe.references import Reference, leaves, map_leaves
 from mmtk.recipe.site import Site
 from mmtk.registry import Registry
 from mmtk.types import ComponentNode
@@ -35,6 +35,21 @@ class ComponentBlueprint:
 
     node: ComponentNode
     registry: Registry
+
+    @property
+    def described(self) -> str:
+        """The component with its origin, and the parts in it that another distribution brings, for messages.
+
+        Raises RecipeError when no plugin offers one of them.
+        """
+        own = self.registry.get(self.node.kind, self.node.use)
+        parts = [
+            self.registry.get(leaf.kind, leaf.use)
+            for leaf in leaves(self.node.keys)
+            if isinstance(leaf, ComponentNode)
+        ]
+        foreign = [part.described for part in parts if part.distribution != own.distribution]
+        return " with ".join([own.described, *([" and ".join(foreign)] if foreign else [])])
 
     def build(self, **injected: Any) -> Any:
         """Import the factory and call it with the node's keys and those of ``injected`` that it takes.
@@ -126,17 +141,24 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def from_plain(kind: str, data: Any, registry: Registry) -> ComponentNode:
+def from_plain(kind: str, data: Any, registry: Registry, where: str = "") -> ComponentNode:
     """Check data written by ``to_plain`` and return the node again. Files it names need not exist yet.
+
+    Args:
+        kind: of the component.
+        data: its node.
+        registry: where its components are found.
+        where: where the data stands, for messages; stored, if it is left out.
 
     Raises:
         RecipeError: its component is unknown here, or takes other keys now.
     """
     problems: list[Problem] = []
     checker = NodeChecker(registry, _any_output, files=False)
-    node = checker.component(mark(data, Place(f"stored {kind}")), kind, Site("", problems))
+    source = where or f"stored {kind}"
+    node = checker.component(mark(data, Place(source)), kind, Site("", problems))
     if not isinstance(node, ComponentNode):
-        raise recipe_error(f"stored {kind}", problems)
+        raise recipe_error(source, problems)
     return node
 
 

@@ -150,5 +150,6 @@ def _files(
         (f"src/{package}/configs.py", f"{kind}/configs.py.jinja"),
         (f"src/{package}/component.py", f"{kind}/component.py.jinja"),
         (f"tests/test_{package}.py", f"{kind}/test.py.jinja"),
+        (f"tests/test_{package}_in_recipes.py", "test_recipe.py.jinja"),
     ):
         yield path, environment.get_template(source).render(values)

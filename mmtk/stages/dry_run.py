@@ -11,6 +11,7 @@ from mmtk.blame import blamed
 from mmtk.errors import MmtkError
 from mmtk.recipe.build import blueprint
 from mmtk.stages.context import EstimateContext
+from mmtk.stages.foresight import import_fault
 from mmtk.stages.graph import recipe_order
 from mmtk.stages.plan import Action, Decision, decide
 from mmtk.stages.run_place import refuse_foreign
@@ -63,6 +64,9 @@ class _DryRun:
         yield f"{WORDS[decision.action]}{''.join(f'; {reason}' for reason in decision.reasons)}"
         if decision.action is Action.SKIP:
             self.done.add(stage.name)
+            return
+        if fault := import_fault(stage, self.registry):
+            yield f"would be refused before the first stage: {fault}"
             return
         try:
             with blamed(self.registry.get("stage", stage.node.use).described, "told what it would take"):

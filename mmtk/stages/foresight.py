@@ -1,4 +1,4 @@
-"""What a recipe's strategies can't do on this machine, asked before any stage has run."""
+"""What keeps a recipe's stages from running on this machine, asked before any stage has run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmtk.errors import MmtkError
+from mmtk.errors import MmtkError, PluginError
 from mmtk.recipe.build import blueprint
 from mmtk.recipe.references import leaves
 from mmtk.stages.environment import resolve_device
@@ -30,6 +30,17 @@ def refusals(checked: CheckedRecipe, registry: Registry, ranks: int) -> dict[str
             if reason := _refusal(build, checked.device, ranks):
                 found[name] = reason
     return found
+
+
+def import_fault(stage: CheckedStage, registry: Registry) -> str | None:
+    """Import the factory of every component that a stage names, and say which one can't be."""
+    for leaf in leaves(stage.node):
+        if isinstance(leaf, ComponentNode):
+            try:
+                registry.get(leaf.kind, leaf.use).factory()
+            except PluginError as error:
+                return str(error)
+    return None
 
 
 def doubts(checked: CheckedRecipe, registry: Registry) -> Iterator[str]:

@@ -25,13 +25,14 @@ from mmtk.printable import printable_lines
 from mmtk.recipe.build import blueprint
 from mmtk.recipe.run_folder import ENVIRONMENT, RESOLVED, resolved_text
 from mmtk.stages.context import StageContext
+from mmtk.stages.edited import edited
 from mmtk.stages.environment import describe_environment, resolve_device, seed_everything
-from mmtk.stages.foresight import inputs_of, refusals
+from mmtk.stages.foresight import import_fault, inputs_of, refusals
 from mmtk.stages.graph import recipe_order
 from mmtk.stages.interrupt import interruptible
 from mmtk.stages.lock import run_lock
 from mmtk.stages.plan import Action, decide, missing_outputs, move_aside
-from mmtk.stages.record import StageRecord, Status, write_json, write_record, write_text
+from mmtk.stages.record import StageRecord, Status, read_record, write_json, write_record, write_text
 from mmtk.stages.reports import copy_report, report_names
 from mmtk.stages.run_place import refuse_foreign
 from mmtk.stages.wanted import WantedRecords
@@ -169,13 +170,15 @@ class Run:
         write_text(self.folder / RESOLVED, resolved_text(self.checked))
 
     def refuse_early(self) -> None:
-        """Raise StageError where a strategy can't do what a stage will ask of it, before others have run."""
+        """Raise StageError where a stage that will run lacks a factory, or its strategy can't do its work."""
         refused = refusals(self.checked, self.registry, self.ranks.size)
-        for name in self.order if refused else ():
+        for name in self.order:
             stage = self.checked.stages[name]
             decision = decide(self.folder / name, self.wanted.of(stage, now()), stage.outputs)
-            if name in refused and decision.action is not Action.SKIP:
-                raise StageError(f"stage '{name}': {refused[name]}")
+            if decision.action is Action.SKIP:
+                continue
+            if fault := refused.get(name) or import_fault(stage, self.registry):
+                raise StageError(f"stage '{name}': {fault}")
 
     def stage(self, stage: CheckedStage) -> None:
         """Run one stage if it must run, and put its reports where the user looks for them."""
@@ -190,11 +193,21 @@ class Run:
             self.say(f"runs anew; what it had made lies in {self.checked.run_dir / aside}")
         if decision.action is Action.SKIP:
             self.ranks.tell(f"{stage.name}/for_all", False)
+            self.say_what_is_edited(stage, folder)
         else:
             self.execute(stage, folder, wanted)
         for (name, output), target in self.report_names.items():
             if name == stage.name:
                 self.reports.append(copy_report(folder / stage.outputs[output].path, self.folder / target))
+
+    def say_what_is_edited(self, stage: CheckedStage, folder: Path) -> None:
+        """Say how a stage that is skipped runs again where code behind it is newer than its result."""
+        found = read_record(folder)
+        for name in edited(stage.node, self.registry, found.finished) if found and found.finished else ():
+            self.say(
+                f"{name} has been edited since, without a new version: raise it, or delete "
+                f"{self.checked.run_dir / stage.name}, and the stage runs again"
+            )
 
     def check_ready(self, stage: CheckedStage) -> None:
         """Have the stage refuse what it would fail on at its start, while its earlier result is in place."""

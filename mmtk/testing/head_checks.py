@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmtk.kinds import CaptioningHead, MatchingHead, NegativeSampler
+from mmtk.kinds import CaptioningHead, ForwardContext, MatchingHead, NegativeSampler
 from mmtk.testing.promise import promise, promise_tensor, under_two_seeds
 from mmtk.testing.tiny import tiny_batch, tiny_context, tiny_state
-from mmtk.types import Batch, Decoding, HeadOutput, Negatives
+from mmtk.types import Batch, Decoding, HeadOutput, Negatives, Similarities
 
 
 def check_head(head: Any, model: Any, batch: Batch | None = None) -> None:
     """A finite loss with gradients, figures without, all drawn from the state alone; and what it says it can.
+
+    What other heads read of the context is as it was.
 
     Args:
         head: built on ``model``; both are in evaluation mode afterwards.
@@ -27,6 +29,7 @@ def check_head(head: Any, model: Any, batch: Batch | None = None) -> None:
     batch = batch or tiny_batch(5)
     model.eval()
     head.eval()
+    _promise_unchanged(head, tiny_context(model, batch))
     first, second = under_two_seeds(lambda: head(tiny_context(model, batch)))
     output = _promise_output(head, first)
     promise(
@@ -59,6 +62,29 @@ def _promise_output(head: Any, output: Any) -> HeadOutput:
         promise(not value.requires_grad, head, f"the figure '{name}' isn't detached")
     result: HeadOutput = output
     return result
+
+
+def _promise_unchanged(head: Any, context: ForwardContext) -> None:
+    """What the heads share has its values afterwards; all of it is computed before the head is called."""
+    before = {name: tensor.detach().clone() for name, tensor in _shared(context).items()}
+    head(context)
+    for name, tensor in _shared(context).items():
+        same = torch.equal(tensor, before[name])
+        promise(same, head, f"changes context.{name}, which other heads read too: make a tensor of your own")
+
+
+def _shared(context: ForwardContext) -> dict[str, Tensor]:
+    """The tensors that all heads read, by their places in the context."""
+    names = {
+        "batch": ("images", "image_ids"),
+        "image": ("embeds", "features"),
+        "text": ("ids", "mask", "features"),
+        "similarities": Similarities._fields,
+    }
+    found = {
+        f"{part}.{name}": getattr(getattr(context, part), name) for part in names for name in names[part]
+    }
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 def _promise_gradients(head: Any, model: Any, batch: Batch) -> None:

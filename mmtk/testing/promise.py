@@ -17,8 +17,12 @@ class BrokenPromiseError(AssertionError):
 def promise(holds: bool, component: Any, broken: str) -> None:
     """Raise BrokenPromiseError, with the component's class or function and ``broken``, unless ``holds``."""
     if not holds:
-        name = getattr(component, "__name__", None) or type(component).__name__
-        raise BrokenPromiseError(f"{name}: {broken}")
+        raise BrokenPromiseError(f"{name_of(component)}: {broken}")
+
+
+def name_of(component: Any) -> str:
+    """The component's class or function, for messages."""
+    return getattr(component, "__name__", None) or type(component).__name__
 
 
 def promise_tensor(

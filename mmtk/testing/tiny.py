@@ -55,7 +55,8 @@ def tiny_blueprint(kind: str, use: str, **keys: Any) -> ComponentBlueprint:
         RecipeError: no installed plugin offers it, or it takes other keys.
     """
     registry = tiny_registry()
-    return blueprint(from_plain(kind, {"use": use, **keys}, registry), registry, {})
+    node = from_plain(kind, {"use": use, **keys}, registry, f"tiny_blueprint('{kind}', '{use}')")
+    return blueprint(node, registry, {})
 
 
 def tiny_picture(number: int, size: tuple[int, int] = (40, 36)) -> bytes:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from mmtk.api import (
     AddingStep,
@@ -16,23 +13,25 @@ from mmtk.api import (
     CheckpointError,
     DataError,
     ImageCandidates,
-    MmtkError,
     Reader,
     StageError,
     TextTransform,
+    blamed,
+    ledger_scores,
+    step_results,
 )
 from mmtk_capfilt.decisions import StepRules
 from mmtk_capfilt.ledger import FIXED_COLUMNS
-from mmtk_capfilt.promise import check_promise
 from mmtk_capfilt.scores import lacking
 
 
 @dataclass(frozen=True)
 class NamedStep:
-    """A step with the name it has in ledgers and messages."""
+    """A step with the name it has in ledgers and messages, and its component with its plugin."""
 
     name: str
     step: CapfiltStep
+    described: str = ""
 
     @property
     def gives(self) -> tuple[str, ...]:
@@ -78,7 +77,8 @@ def build_steps(blueprints: Sequence[Blueprint[CapfiltStep]], **injected: object
 
 def _build(name: str, blueprint: Blueprint[CapfiltStep], injected: Mapping[str, object]) -> NamedStep:
     try:
-        return NamedStep(name, blueprint.build(**injected))
+        described = blueprint.described  # type: ignore[attr-defined]
+        return NamedStep(name, blueprint.build(**injected), described)
     except CheckpointError as error:
         raise StageError(f"step {name}: {error}") from error
 
@@ -157,11 +157,10 @@ class Bookkeeping:
         declared.
         """
         at_work = [image for image in images if not image.left_out]
-        try:
-            done = list(named.step(at_work) or ()) if at_work else []
-        except MmtkError as error:
-            raise StageError(f"step {named.name}: {error}") from error
-        check_promise(named.name, named.gives, at_work, done)
+        if not at_work:
+            return list(images)
+        with blamed(named.described or f"step {named.name}", "worked on images"):
+            done = step_results(named.step, named.name, at_work)
         settled = iter(self.settle(after, named) for after in done)
         return [image if image.left_out else next(settled) for image in images]
 
@@ -184,7 +183,7 @@ class Bookkeeping:
                 settled = replace(settled, barred_by=name)
             if named is not None and not settled.barred:
                 wanted = () if image.left_out else named.gives
-                settled = replace(settled, scores=_rounded(settled, named, image.key, wanted))
+                settled = replace(settled, scores=ledger_scores(name, image.key, settled, wanted))
             candidates.append(settled)
         if image.left_out:
             candidates = [
@@ -203,19 +202,3 @@ class Bookkeeping:
         except DataError as error:
             return replace(one, barred=str(error))
         return replace(one, cleaned=cleaned) if cleaned else replace(one, barred="empty text")
-
-
-def _rounded(one: Candidate, named: NamedStep, key: str, wanted: Sequence[str]) -> dict[str, float]:
-    """A text's scores as the ledger holds them, so that its thresholds decide alike later on."""
-    for score in wanted:
-        if one.scores.get(score) is None:
-            raise StageError(f"step {named.name} gives no {score} for a text of {key!r}")
-    with np.errstate(over="ignore"):
-        rounded = {name: float(np.float32(value)) for name, value in one.scores.items()}
-    for score, value in rounded.items():
-        if not math.isfinite(value):
-            raise StageError(
-                f"step {named.name} gives a {score} that is not finite for a text of {key!r}; "
-                "a comparison with it would decide nothing"
-            )
-    return rounded

@@ -29,6 +29,10 @@ class Named(Built):
     def node(self) -> ComponentNode:
         return ComponentNode("capfilt_step", self.use, {})
 
+    @property
+    def described(self) -> str:
+        return f"capfilt_step '{self.use}' (from fakes/fakes 1.0)"
+
 
 @dataclass
 class Hashed:

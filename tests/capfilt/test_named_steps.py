@@ -67,7 +67,24 @@ def scores(**values: Any) -> Callable[[Images], Any]:
 )
 def test_images_come_back_as_they_were_given(tmp_path: Path, do: Callable[[Images], Any]) -> None:
     expected = "step does must return the images that it is given, in their order"
-    assert message(tmp_path, Does(do)) == expected
+    assert message(tmp_path, Does(do)).startswith(expected)
+
+
+def test_what_is_no_images_at_all_is_named(tmp_path: Path) -> None:
+    assert message(tmp_path, Does(lambda _images: None)).endswith("in their order, and returns None")
+    assert message(tmp_path, Does(lambda _images: 3)).endswith("in their order, and returns an int")
+
+
+def test_a_step_may_yield_its_images(tmp_path: Path) -> None:
+    assert len(run(tmp_path, Does(lambda images: (one for one in images))).rows) == 6
+
+
+def test_a_bug_of_a_step_is_noted_with_its_plugin(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError) as error:
+        run(tmp_path, Does(lambda images: (1 / 0 for _one in images)))
+    assert error.value.__notes__ == [
+        "This happened when capfilt_step 'does' (from fakes/fakes 1.0) worked on images."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +159,15 @@ def test_a_declared_score_must_be_given_to_every_open_text(tmp_path: Path) -> No
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e39])
 def test_a_score_must_be_finite_in_the_ledger_too(tmp_path: Path, value: float) -> None:
     assert message(tmp_path, Does(scores(taste=value), gives=("taste",))).startswith(
-        "step does gives a taste that is not finite for a text of 'k0'"
+        "step does gives a score 'taste' that is not finite for a text of 'k0'"
+    )
+
+
+@pytest.mark.parametrize("value", ["abc", "0.5", None, [1.0], 10**400])
+def test_a_score_must_be_a_number(tmp_path: Path, value: Any) -> None:
+    assert message(tmp_path, Does(scores(taste=value), gives=("taste",))).startswith("step does gives ")
+    assert message(tmp_path, Does(scores(taste="abc"), gives=("taste",))) == (
+        "step does gives 'abc' as the score 'taste' of a text of 'k0'; expected a number"
     )
 
 

@@ -335,9 +335,9 @@ def test_a_folds_step_must_return_its_images(tmp_path: Path) -> None:
     def loses(images: Sequence[ImageCandidates]) -> Sequence[ImageCandidates]:
         return images[1:]
 
-    with pytest.raises(StageError, match="the step of fold 1 must return the images that it is given"):
+    with pytest.raises(StageError, match="step of fold 1 must return the images that it is given"):
         run(tmp_path, folds(lambda images: images, loses))
-    with pytest.raises(StageError, match="the step of fold 0 must return the images that it is given"):
+    with pytest.raises(StageError, match="step of fold 0 must return the images that it is given"):
         run(tmp_path, folds(lambda _images: None, loses))
-    with pytest.raises(StageError, match="step byfold must return the images that it is given"):
+    with pytest.raises(StageError, match="step of fold 0 must return the images that it is given"):
         run(tmp_path, folds(lambda images: images[::-1], lambda images: images))

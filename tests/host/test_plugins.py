@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mmtk.cli.list_plugins import component_table, of_kind
+from mmtk.discover.doctor import examine
 from mmtk.plugins import PluginHost, PluginInfo, load_plugins
 
 GOOD = """
@@ -113,6 +115,14 @@ def test_a_plugin_that_works(workshop: Workshop) -> None:
             "mmtk_components failed: RuntimeError: no",
         ),
         (
+            "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_components():\n    []",
+            "mmtk_components returned None in place of a list; is 'return' missing?",
+        ),
+        (
+            "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_commands():\n    []",
+            "mmtk_commands returned None in place of a list; is 'return' missing?",
+        ),
+        (
             "from mmtk.api import hookimpl\n@hookimpl\ndef mmtk_components():\n    return 3",
             "mmtk_components failed: TypeError: 'int' object is not iterable",
         ),
@@ -181,6 +191,44 @@ def test_a_broken_plugin_is_quarantined_and_stops_no_other(
     assert by_name["omega"].error is None
     assert [one.component.name for one in host.registry.of_kind("head")] == ["one", "two"]
     assert host.registry.missing.broken == {"broken": f"{broken.error} (old-kit 0.3)"}
+
+
+HEARS = """
+from mmtk.api import hookimpl
+
+@hookimpl
+def mmtk_stage_ended(event):
+    pass
+
+@hookimpl
+def mmtk_run_started(event):
+    pass
+"""
+
+
+def test_a_plugin_of_hooks_alone_has_them_listed(workshop: Workshop) -> None:
+    workshop.add("ears", HEARS)
+    plugin = workshop.info("ears")
+    assert (plugin.error, plugin.hooks) == (None, ("mmtk_run_started", "mmtk_stage_ended"))
+    table = component_table([plugin, of_kind(plugin, "head"), of_kind(plugin, "hook")])
+    assert list(table.columns[3].cells) == 2 * ["mmtk_run_started", "mmtk_stage_ended"]
+    assert list(table.columns[2].cells) == 4 * ["hook"]
+
+
+def test_a_plugin_that_imports_what_is_heavy_is_noted(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmtk.plugins.HEAVY", frozenset({"mmtk_test_lead", "torch"}))
+    (workshop.folder / "mmtk_test_lead.py").write_text("")
+    workshop.add("alpha", GOOD.format(name="one"))
+    workshop.add("beta", "import mmtk_test_lead\n" + GOOD.format(name="two"))
+    workshop.add("gamma", "import mmtk_test_lead\n" + GOOD.format(name="three"))
+    host = workshop.load()
+    assert [plugin.heavy for plugin in host.plugins] == [(), ("mmtk_test_lead",), ()]
+    beta = next(one for one in examine(host) if one.name == "beta")
+    assert beta.works
+    assert beta.detail.startswith("kit 2.0; its module mmtk_test_")
+    assert beta.detail.endswith("_1 imports mmtk_test_lead, and slows every command")
 
 
 def test_a_module_that_doesnt_exist(workshop: Workshop) -> None:

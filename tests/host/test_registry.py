@@ -29,7 +29,18 @@ REGISTRY = Registry(
 GLASS = "plugin 'glass' is broken: can't be imported: ImportError: no sand (glass-kit 2.0)"
 STONE = "plugin 'stone' is left out (blocked by MMTK_PLUGINS or --no-plugin)"
 FULL = f" ({GLASS}; its components are missing) ({STONE}; its components are missing)"
+MANY = (
+    " (plugins 'a', 'c' are left out (not picked); their components are missing)"
+    " (plugin 'b' is left out (blocked); its components are missing)"
+)
 BRIEF = " (components of broken plugins are missing: glass; see 'mmtk list-plugins')"
+
+
+def test_plugins_that_are_left_out_for_one_reason_are_told_together() -> None:
+    registry = Registry([], left_out={"a": "not picked", "b": "blocked", "c": "not picked"})
+    with pytest.raises(RecipeError) as caught:
+        registry.get("negatives", "none")
+    assert str(caught.value) == f"unknown negatives 'none'; no plugin offers a sampler of negatives{MANY}"
 
 
 def test_by_name_and_by_qualified_name() -> None:

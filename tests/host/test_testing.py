@@ -20,6 +20,7 @@ from mmtk.api import (
     Negatives,
     Output,
     RawSample,
+    RecipeError,
 )
 from mmtk.testing import BrokenPromiseError, tiny_blueprint, tiny_sample
 
@@ -51,6 +52,11 @@ class Encoder(nn.Module):
 
     def grid(self, _images: torch.Tensor) -> tuple[int, int]:
         return (2, 3) if self.fault == "grid" else (2, 2)
+
+
+def test_what_cant_be_built_says_that_it_stands_in_a_test() -> None:
+    with pytest.raises(RecipeError, match=r"^tiny_blueprint\('loss', 'cross_entropy'\)  margin: unknown key"):
+        tiny_blueprint("loss", "cross_entropy", margin=3)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +122,8 @@ class Head(nn.Module):
         self.spare = nn.Parameter(torch.ones(()))
 
     def forward(self, context: Any) -> Any:
+        if self.fault in IN_PLACE:
+            IN_PLACE[self.fault](context)
         similarity = (context.image.features * context.text.features).sum(1)
         spare = 0 if self.fault == "spare" else self.spare
         loss = (1 - similarity).mean() * self.scale + spare
@@ -127,6 +135,23 @@ class Head(nn.Module):
             loss = loss[None]
         metrics = {"kept": loss if self.fault == "attached" else loss.detach()}
         return (loss, metrics) if self.fault == "tuple" else HeadOutput(loss, metrics)
+
+
+IN_PLACE: dict[str, Callable[[Any], Any]] = {
+    "image.features": lambda context: context.image.features.mul_(2),
+    "image.embeds": lambda context: context.image.embeds.data.zero_(),
+    "text.features": lambda context: context.text.features.add_(1),
+    "text.ids": lambda context: context.text.ids.fill_(1),
+    "text.mask": lambda context: context.text.mask.logical_not_(),
+    "similarities.matching": lambda context: context.similarities.matching.fill_(False),
+    "batch.images": lambda context: context.batch.images.neg_(),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_heads_leave_what_they_share_as_it_is(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BrokenPromiseError, match=rf"^Head: changes context\.{name}, which other heads read"):
+        testing.check_head(Head(name), testing.tiny_model(tmp_path))
 
 
 def test_heads(tmp_path: Path) -> None:
@@ -290,7 +315,18 @@ class Step:
         done = [one.scored(**{name: [len(text.text) + extra for text in one.open]}) for one in images]
         if self.fault == "drops":
             done = [shortened(one) for one in done]
+        if self.fault in VALUES:
+            done = [one.scored(size=[VALUES[self.fault]] * len(one.open)) for one in images]
+        if self.fault == "human":
+            done = [one.adding(["a cat"], source="human") for one in done]
+        if self.fault == "none":
+            return None
+        if self.fault == "generator":
+            return (one for one in done)
         return done[::-1] if self.fault == "order" else done
+
+
+VALUES = {"nan": float("nan"), "huge": 1e300, "text": "long"}
 
 
 def shortened(image: Any) -> Any:
@@ -302,13 +338,19 @@ def shortened(image: Any) -> Any:
     [
         ("batch", "worked on one by one comes out otherwise: 'a red cat' has size"),
         ("state", "comes out otherwise"),
-        ("name", "gives image sample0 no score 'size' for 'a red cat'"),
-        ("drops", "loses texts or has them in another order"),
-        ("order", "image sample0 comes out as sample4"),
+        ("name", "changes the score 'length' of a text of 'sample0', which isn't among"),
+        ("drops", "step Step must leave the texts of 'sample0' as they are and where they are"),
+        ("order", "step Step must return the images that it is given, in their order$"),
+        ("none", "step Step must return the images that it is given, in their order, and returns None"),
+        ("nan", "step Step gives a score 'size' that is not finite for a text of 'sample0'"),
+        ("huge", "step Step gives a score 'size' that is not finite for a text of 'sample0'"),
+        ("text", "step Step gives 'long' as the score 'size' of a text of 'sample0'; expected a number"),
+        ("human", "adds a text to 'sample0' with the source 'human'; a step's texts are 'web' or 'synth"),
     ],
 )
 def test_capfilt_steps(fault: str, message: str) -> None:
     testing.check_capfilt_step(Step())
+    testing.check_capfilt_step(Step("generator"))
     with pytest.raises(BrokenPromiseError, match=message):
         testing.check_capfilt_step(Step(fault))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmtk.api import AddingStep, Blueprint, CapfiltStep, ImageCandidates, StageError, SurveyingStep
+from mmtk.api import AddingStep, Blueprint, CapfiltStep, ImageCandidates, SurveyingStep, step_results
 
 
 class ByFold:
@@ -35,9 +35,7 @@ class ByFold:
             places = [place for place, one in enumerate(images) if one.index % len(self._steps) == fold]
             if not places:
                 continue
-            judged = step([images[place] for place in places]) or ()
-            if len(judged) != len(places):
-                raise StageError(f"the step of fold {fold} must return the images that it is given")
+            judged = step_results(step, f"of fold {fold}", [images[place] for place in places])
             for place, one in zip(places, judged, strict=True):
                 done[place] = one
         return done

@@ -7,13 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mmtk.cli import main
+from mmtk.cli.show import _lines
 from mmtk.discover import shipped_recipes
+from mmtk.discover.component_page import component_page
 from mmtk.discover.example import example_node
 from mmtk.discover.recipe_graph import as_mermaid
 from mmtk.kinds import KINDS
@@ -68,6 +71,25 @@ def test_a_page_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "  threshold: number in [0, 1], default 0.5" in shown
     assert "  use: itm_filter\n  checkpoint: path/to/checkpoint\n" in shown
     assert "What each capfilt_step does:" in shown
+
+
+def test_a_page_says_how_what_no_recipe_names_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = said(capsys, "show", "importer", "blip")
+    assert "\n\nIt is called by:\n  mmtk import SRC DST --format blip\n\n" in shown
+    assert "In a recipe" not in shown
+    assert "  mmtk export RUN DST --format blip\n" in said(capsys, "show", "exporter", "blip")
+
+
+def test_a_kind_alone_has_its_components_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'loss' is a kind; say 'mmtk show loss NAME' with one of: cross_entropy, " in refused(
+        capsys, "show", "loss"
+    )
+
+
+def test_a_component_without_a_docstring_leaves_no_gap() -> None:
+    page = component_page(HOST.registry.get("loss", "cross_entropy"), HOST.registry)
+    assert list(_lines(page))[1:3] == ["", page.about]
+    assert list(_lines(replace(page, about="")))[1:3] == ["", "It takes no keys."]
 
 
 def test_misspelt_components(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from mmtk.events import (
     MetricsLogged,
     StepEnded,
 )
+from mmtk.types import HeadOutput
 from tests.host.engine.stage_runs import (
     ACCUMULATED,
     metrics,
@@ -34,7 +35,7 @@ from tests.host.engine.stage_runs import (
     weights,
     without_times,
 )
-from tests.host.engine.tiny import part, train_fields
+from tests.host.engine.tiny import NamingHead, part, train_fields
 
 
 def test_outputs(through: Path) -> None:
@@ -220,3 +221,45 @@ def test_the_best_learner_is_a_checkpoint_beside_the_last_one(tmp_path: Path, st
     assert same(best, weights(tmp_path / "first"))
     assert not same(best, weights(tmp_path / "best"))
     assert (tmp_path / "best" / "best" / "learner.json").exists()
+
+
+class Rows(NamingHead):
+    """A head that forgets the mean."""
+
+    def forward(self, context: Any) -> Any:
+        return HeadOutput(torch.stack([super().forward(context).loss] * 6), {})
+
+
+class Pair(NamingHead):
+    """A head that returns what only looks like an output."""
+
+    def forward(self, context: Any) -> Any:
+        return tuple(super().forward(context))
+
+
+class Bug(NamingHead):
+    """A head with a mistake."""
+
+    def forward(self, context: Any) -> Any:
+        raise IndexError(len(context.batch))
+
+
+def test_a_head_that_returns_no_scalar_loss_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StageError) as caught:
+        run(tmp_path / "rows", heads={"own": part("head", "rows", Rows)})
+    assert str(caught.value) == (
+        "head 'rows' (from tiny/tiny-parts 1.0): expected a scalar tensor for loss/own, got the shape (6,)"
+    )
+    with pytest.raises(StageError) as caught:
+        run(tmp_path / "pair", heads={"own": part("head", "pair", Pair)})
+    assert str(caught.value) == (
+        "head 'pair' (from tiny/tiny-parts 1.0) must return a HeadOutput with a loss, not a tuple"
+    )
+
+
+def test_a_bug_of_a_head_is_noted_with_its_plugin(tmp_path: Path) -> None:
+    with pytest.raises(IndexError) as caught:
+        run(tmp_path, heads={"own": part("head", "bug", Bug)})
+    assert caught.value.__notes__ == [
+        "This happened when head 'bug' (from tiny/tiny-parts 1.0) computed loss/own."
+    ]

@@ -188,6 +188,10 @@ class Part:
     node: ComponentNode
     factory: Callable[..., Any]
 
+    @property
+    def described(self) -> str:
+        return f"{self.node.kind} '{self.node.use}' (from tiny/tiny-parts 1.0)"
+
     def build(self, **injected: Any) -> Any:
         return self.factory(**self.node.keys, **injected)
 

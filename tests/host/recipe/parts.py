@@ -183,8 +183,9 @@ COMPONENTS = (
 )
 
 
-def registry() -> Registry:
-    return Registry(Registration(component, "parts", "mmtk-parts", "1.2") for component in COMPONENTS)
+def registry(*others: Registration) -> Registry:
+    own = (Registration(component, "parts", "mmtk-parts", "1.2") for component in COMPONENTS)
+    return Registry([*own, *others])
 
 
 def checked(folder: Path, text: str, *overrides: str) -> CheckedRecipe:

@@ -10,9 +10,11 @@ from mmtk.errors import PluginError, RecipeError
 from mmtk.recipe import CheckedRecipe
 from mmtk.recipe.build import ComponentBlueprint, blueprint, from_plain, to_plain
 from mmtk.recipe.references import Reference, leaves, map_leaves
+from mmtk.registry import Component, Registration
 from mmtk.types import ComponentNode
 from tests.host.recipe.parts import Colour, HeadBuilt, Lines, Sizes, checked, registry
 
+CONFIG = "tests.host.recipe.parts:LossConfig"
 RECIPE = """\
 stages:
   make: {use: make}
@@ -140,6 +142,15 @@ def test_a_bug_in_a_factory_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -
     assert caught.value.__notes__ == [
         "This happened when loss 'smooth' (from parts/mmtk-parts 1.2) was built."
     ]
+
+
+def test_a_component_is_described_with_its_parts_from_elsewhere() -> None:
+    own = "head 'itm' (from parts/mmtk-parts 1.2)"
+    assert blueprint(from_plain("head", {"use": "itm"}, registry()), registry(), {}).described == own
+    foreign = Registration(Component("loss", "focal", "focal:Focal", CONFIG), "mine", "my-focal", "0.1")
+    both = registry(foreign)
+    node = from_plain("head", {"use": "itm", "loss": {"use": "focal"}}, both)
+    assert blueprint(node, both, {}).described == f"{own} with loss 'focal' (from mine/my-focal 0.1)"
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,28 @@ def test_a_run_ends_before_its_first_stage(capsys: pytest.CaptureFixture[str]) -
     assert not Path("runs/far/first").exists()
 
 
+MISSPELT = (
+    "the factory of stage 'misspelt' (from probe/mmtk-probe 1.0), mmtk_probe.stages:Wriet, can't be "
+    "imported: AttributeError: module 'mmtk_probe.stages' has no attribute 'Wriet'"
+)
+
+
+def test_a_factory_that_cant_be_imported_ends_a_run_before_its_first_stage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    late = "stages.meet={use: misspelt, text: two}"
+    assert main(["run", "far.yaml", late]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"mmtk: stage 'meet': {MISSPELT}\n")
+    assert not Path("runs/far/first").exists()
+    assert main(["run", "far.yaml", late, "--dry-run"]) == 0
+    assert f"  would be refused before the first stage: {MISSPELT}\n" in capsys.readouterr().out
+    assert main(["show", "stage", "misspelt"]) == 0
+    assert f"It can't be used: {MISSPELT}\n" in capsys.readouterr().out
+    assert main(["show", "stage", "write"]) == 0
+    assert "can't be used" not in capsys.readouterr().out
+
+
 def let_them_end() -> None:
     """Give the stage, once it has begun, the file that ends it."""
     folder = Path("runs/far/meet")

@@ -7,6 +7,7 @@ def mmtk_components() -> list[Component]:
         Component(
             "stage", "write", "mmtk_probe.stages:Write", "mmtk_probe.configs:WriteConfig", "writes a text"
         ),
+        Component("stage", "misspelt", "mmtk_probe.stages:Wriet", "mmtk_probe.configs:WriteConfig", "fails"),
         Component(
             "stage", "page", "mmtk_probe.stages:Page", "mmtk_probe.configs:PageConfig", "writes a report"
         ),

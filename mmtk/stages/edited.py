@@ -1,0 +1,52 @@
+"""Sees that the code of a stage that is done has been edited: of an editable install no version tells."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from mmtk.recipe.references import leaves
+from mmtk.registry import OWN, Registry
+from mmtk.types import ComponentNode
+
+
+def edited(node: ComponentNode, registry: Registry, finished: str) -> list[str]:
+    """Name the distributions behind a node that are installed editable and have newer files than a result.
+
+    mmtk's own is not among them.
+
+    Args:
+        node: a stage's.
+        finished: ISO time of the result.
+    """
+    used = [registry.get(leaf.kind, leaf.use) for leaf in leaves(node) if isinstance(leaf, ComponentNode)]
+    packages = {
+        (one.distribution, one.component.factory.partition(":")[0].partition(".")[0])
+        for one in used
+        if one.distribution != OWN and _is_editable(one.distribution)
+    }
+    then = datetime.fromisoformat(finished).timestamp()
+    newer = {
+        name
+        for name, package in packages
+        if any(file.stat().st_mtime > then + 1 for file in _files(package))  # the time is in whole seconds
+    }
+    return sorted(newer)
+
+
+def _is_editable(name: str) -> bool:
+    try:
+        origin = json.loads(distribution(name).read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return False
+    return bool(origin.get("dir_info", {}).get("editable"))
+
+
+def _files(package: str) -> Iterator[Path]:
+    spec = importlib.util.find_spec(package)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        yield from Path(folder).rglob("*.py")
