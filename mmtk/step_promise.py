@@ -124,7 +124,7 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, str | bytes):
         return False
     try:
-        hash(value), float(value)
+        float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return False
     return True

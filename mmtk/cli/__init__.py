@@ -82,7 +82,7 @@ def _parsed(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
     parsed, left_over = parser.parse_known_args(arguments)
     taking = next((name for name in LISTS if hasattr(parsed, name)), None)
     if left_over and (taking is None or any(one.startswith("-") and one != "-" for one in left_over)):
-        parsed.parser.refuse(left_over)
+        getattr(parsed, "command_parser", parser).refuse(left_over)
     if taking is not None:
         setattr(parsed, taking, [*getattr(parsed, taking), *left_over])
     return parsed

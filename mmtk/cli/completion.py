@@ -64,7 +64,7 @@ def kinds(**_: object) -> Iterable[str]:
 
 def recipes(prefix: str, **_: object) -> Iterable[str]:
     """YAML files and folders that begin like that, and the recipes that come with mmtk."""
-    from mmtk.discover.shipped_recipes import recipes_in, shipped_folder
+    from mmtk.recipe.shipped import recipes_in, shipped_folder
 
     shipped = shipped_folder()
     names = [one.name for one in recipes_in(shipped)] if shipped.is_dir() else []
@@ -129,7 +129,7 @@ def plugins(**_: object) -> Iterable[str]:
 
 def _recipe(parsed_args: argparse.Namespace) -> Path | None:
     """The file of the recipe that the line names, if it names one."""
-    from mmtk.discover.shipped_recipes import shipped_recipe
+    from mmtk.recipe.shipped import shipped_recipe
 
     recipe: Path | None = getattr(parsed_args, "recipe", None)
     if recipe is not None and not recipe.is_file():

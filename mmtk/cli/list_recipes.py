@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from mmtk.discover.shipped_recipes import recipes_in, shipped_folder
+    from mmtk.recipe.shipped import recipes_in, shipped_folder
 
     folders = arguments.folders or [shipped_folder()]
     found = [one for folder in folders for one in recipes_in(folder)]

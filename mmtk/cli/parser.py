@@ -114,12 +114,12 @@ def _fill(parser: Parser, command: Command, origin: str) -> None:
     module = load_command(command, origin)
     if not origin:
         module.add_arguments(parser)
-        parser.set_defaults(execute=module.execute, parser=parser)
+        parser.set_defaults(execute=module.execute, command_parser=parser)
         return
     who = described(command, origin)
     with blamed(who, "named its arguments", may_exit=True):
         module.add_arguments(parser)
-    parser.set_defaults(execute=functools.partial(_execute, module, who), parser=parser)
+    parser.set_defaults(execute=functools.partial(_execute, module, who), command_parser=parser)
 
 
 def _execute(module: CommandModule, who: str, arguments: argparse.Namespace) -> int:

@@ -75,8 +75,8 @@ def _checked(arguments: argparse.Namespace) -> tuple[CheckedRecipe, Registry]:
 
 def _meant(recipe: Path) -> Path:
     """The path itself or, where nothing is there, that of the shipped recipe of this name."""
-    from mmtk.discover.shipped_recipes import nearest_shipped, shipped_recipe
     from mmtk.errors import RecipeError
+    from mmtk.recipe.shipped import nearest_shipped, shipped_recipe
 
     name = str(recipe)
     if recipe.exists() or recipe.suffix:

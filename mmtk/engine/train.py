@@ -143,7 +143,9 @@ class TrainStage:
                 raise StageError("activation_checkpointing: this model doesn't name its layers")
             config.activation_checkpointing.build()(layers)
         _set_tf32(config.precision)
-        described = {name: head.described for name, head in config.heads.items()}  # type: ignore[attr-defined]
+        described = {
+            name: getattr(head, "described", f"head '{name}'") for name, head in config.heads.items()
+        }
         objective = Objective(learner, config.precision, described)
         workload = Workload(objective, momentum, layers, config.optimizer.build(), device)
         return config.strategy.build()(workload), momentum

@@ -49,7 +49,7 @@ class ComponentBlueprint:
             if isinstance(leaf, ComponentNode)
         ]
         foreign = [part.described for part in parts if part.distribution != own.distribution]
-        return " with ".join([own.described, *([" and ".join(foreign)] if foreign else [])])
+        return " with ".join([own.described, *([" and ".join(dict.fromkeys(foreign))] if foreign else [])])
 
     def build(self, **injected: Any) -> Any:
         """Import the factory and call it with the node's keys and those of ``injected`` that it takes.

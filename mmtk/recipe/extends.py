@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mmtk.discover.shipped_recipes import nearest_shipped, shipped_recipe
 from mmtk.errors import RecipeError
 from mmtk.recipe.marks import Marked, merge
 from mmtk.recipe.paths import near_file, path_fault, what_is_missing
 from mmtk.recipe.problems import Problem, UnreadableError
+from mmtk.recipe.shipped import nearest_shipped, shipped_recipe
 from mmtk.recipe.unread import Definitions
 from mmtk.recipe.yaml_reader import read_yaml
 
@@ -61,7 +61,8 @@ class _Reading:
             handed_on = {key: value for key, value in base.value.items() if key not in OWN_KEYS}
             below = merge(below, replace(base, value=handed_on))
         result = merge(below, own)
-        self.definitions.layer(below, result)
+        note = self.definitions.extended_layer if above else self.definitions.layer
+        note(below, result)
         return result
 
 

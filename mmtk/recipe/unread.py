@@ -41,6 +41,12 @@ class Definitions:
         """Note what was laid over a recipe."""
         self._compare(before, after, (), after)
 
+    def extended_layer(self, before: Marked, after: Marked) -> None:
+        """Note what a recipe reads that others extend; what it adds may be meant for those."""
+        count = len(self.added)
+        self.layer(before, after)
+        del self.added[count:]
+
     def _compare(self, before: Marked | None, after: Marked, keys: Keys, recipe: Marked) -> None:
         if after is before:
             return

@@ -14,14 +14,14 @@ from mmtk.registry import OWN, Registry
 from mmtk.types import ComponentNode
 
 
-def edited(node: ComponentNode, registry: Registry, finished: str) -> list[str]:
-    """Name the distributions behind a node that are installed editable and have newer files than a result.
+def edited(node: ComponentNode, registry: Registry, started: str) -> list[str]:
+    """Name the distributions behind a node that are installed editable and were edited since a time.
 
     mmtk's own is not among them.
 
     Args:
         node: a stage's.
-        finished: ISO time of the result.
+        started: ISO time at which the stage had its code.
     """
     used = [registry.get(leaf.kind, leaf.use) for leaf in leaves(node) if isinstance(leaf, ComponentNode)]
     packages = {
@@ -29,11 +29,11 @@ def edited(node: ComponentNode, registry: Registry, finished: str) -> list[str]:
         for one in used
         if one.distribution != OWN and _is_editable(one.distribution)
     }
-    then = datetime.fromisoformat(finished).timestamp()
+    then = datetime.fromisoformat(started).timestamp()
     newer = {
         name
         for name, package in packages
-        if any(file.stat().st_mtime > then + 1 for file in _files(package))  # the time is in whole seconds
+        if any(_changed(file) > then + 1 for file in _files(package))  # the time is in whole seconds
     }
     return sorted(newer)
 
@@ -48,5 +48,17 @@ def _is_editable(name: str) -> bool:
 
 def _files(package: str) -> Iterator[Path]:
     spec = importlib.util.find_spec(package)
-    for folder in (spec and spec.submodule_search_locations) or ():
+    if spec is None:
+        return
+    if spec.submodule_search_locations is None and spec.origin:
+        yield Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
         yield from Path(folder).rglob("*.py")
+
+
+def _changed(file: Path) -> float:
+    """When a file was changed, in seconds since the epoch; 0 for one that is gone: an editor's link."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0

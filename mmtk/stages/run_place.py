@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from mmtk.recipe.run_folder import ENVIRONMENT, RESOLVED
 from mmtk.stages.lock import LOCK_FILE
 from mmtk.stages.record import RECORD_FILE
 
-# What a run that was killed at its very start leaves behind, and what a shell may write into beside it.
+# What a run that was killed at its start leaves behind, and what a shell, git or a file system puts there.
 LEFT_OVER = re.compile(
     rf"{re.escape(LOCK_FILE)}|{re.escape(ENVIRONMENT)}|\..+\.\d+\.tmp|\.superseded|.+\.(log|out|err)"
+    r"|\.gitkeep|\.gitignore|\.DS_Store|lost\+found"
 )
 MOST_SHOWN = 3
 
@@ -23,7 +25,8 @@ def what_is_foreign(run_dir: Path) -> str | None:
         entries = sorted(run_dir.iterdir())
     except OSError:  # there is none, or the run says that it can't be used
         return None
-    if any(entry.name == RESOLVED or (entry / RECORD_FILE).is_file() for entry in entries):
+    # Path.is_file raises where a folder may not be entered.
+    if any(entry.name == RESOLVED or os.path.isfile(entry / RECORD_FILE) for entry in entries):  # noqa: PTH113
         return None
     foreign = [entry.name for entry in entries if not LEFT_OVER.fullmatch(entry.name)]
     if not foreign:

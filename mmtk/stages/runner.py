@@ -174,11 +174,14 @@ class Run:
         refused = refusals(self.checked, self.registry, self.ranks.size)
         for name in self.order:
             stage = self.checked.stages[name]
-            decision = decide(self.folder / name, self.wanted.of(stage, now()), stage.outputs)
-            if decision.action is Action.SKIP:
-                continue
-            if fault := refused.get(name) or import_fault(stage, self.registry):
+            fault = refused.get(name) or import_fault(stage, self.registry)
+            # Only then, as it looks at every file that the stage reads.
+            if fault and self.will_run(stage):
                 raise StageError(f"stage '{name}': {fault}")
+
+    def will_run(self, stage: CheckedStage) -> bool:
+        decision = decide(self.folder / stage.name, self.wanted.of(stage, now()), stage.outputs)
+        return decision.action is not Action.SKIP
 
     def stage(self, stage: CheckedStage) -> None:
         """Run one stage if it must run, and put its reports where the user looks for them."""
@@ -203,7 +206,7 @@ class Run:
     def say_what_is_edited(self, stage: CheckedStage, folder: Path) -> None:
         """Say how a stage that is skipped runs again where code behind it is newer than its result."""
         found = read_record(folder)
-        for name in edited(stage.node, self.registry, found.finished) if found and found.finished else ():
+        for name in edited(stage.node, self.registry, found.started) if found and found.started else ():
             self.say(
                 f"{name} has been edited since, without a new version: raise it, or delete "
                 f"{self.checked.run_dir / stage.name}, and the stage runs again"

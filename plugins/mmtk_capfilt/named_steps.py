@@ -77,7 +77,7 @@ def build_steps(blueprints: Sequence[Blueprint[CapfiltStep]], **injected: object
 
 def _build(name: str, blueprint: Blueprint[CapfiltStep], injected: Mapping[str, object]) -> NamedStep:
     try:
-        described = blueprint.described  # type: ignore[attr-defined]
+        described = getattr(blueprint, "described", "")
         return NamedStep(name, blueprint.build(**injected), described)
     except CheckpointError as error:
         raise StageError(f"step {name}: {error}") from error

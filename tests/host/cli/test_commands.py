@@ -111,6 +111,13 @@ def test_an_unknown_option(capsys: pytest.CaptureFixture[str], arguments: list[s
     assert capsys.readouterr().err == f"{name}: unknown arguments: {message}\nsee '{name} --help'\n"
 
 
+def test_an_unknown_option_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--verson", "check", "tiny.yaml"])
+    assert end.value.code == 2
+    assert "did you mean --version?" in capsys.readouterr().err
+
+
 def test_check(capsys: pytest.CaptureFixture[str], recipe: Path) -> None:
     assert main(["check", recipe.name]) == 0
     assert capsys.readouterr().out == "tiny.yaml: 1 stage, nothing wrong\n"

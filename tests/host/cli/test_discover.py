@@ -15,13 +15,12 @@ import yaml
 
 from mmtk.cli import main
 from mmtk.cli.show import _lines
-from mmtk.discover import shipped_recipes
 from mmtk.discover.component_page import component_page
 from mmtk.discover.example import example_node
 from mmtk.discover.recipe_graph import as_mermaid
 from mmtk.kinds import KINDS
 from mmtk.plugins import load_plugins
-from mmtk.recipe import check_recipe, load_recipe
+from mmtk.recipe import check_recipe, load_recipe, shipped
 from mmtk.registry import Registration
 
 HOST = load_plugins()
@@ -144,8 +143,8 @@ def test_a_shipped_recipe_by_its_name(
     (tmp_path / "quickstart").write_text("stages: {}\n")
     assert main(["check", "quickstart"]) == 2, "a file of this name comes first"
     assert "expected a mapping of stages" in capsys.readouterr().err
-    monkeypatch.setattr(shipped_recipes, "CHECKOUT", tmp_path / "no checkout")
-    monkeypatch.setattr(shipped_recipes, "INSTALLED", ROOT / "recipes")
+    monkeypatch.setattr(shipped, "CHECKOUT", tmp_path / "no checkout")
+    monkeypatch.setattr(shipped, "INSTALLED", ROOT / "recipes")
     assert "nothing wrong" in said(capsys, "check", "emoji")
 
 

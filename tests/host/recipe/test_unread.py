@@ -111,3 +111,14 @@ def test_a_recipe_that_extends_none_may_define_what_it_likes(tmp_path: Path) -> 
 def test_thousands_are_said_in_a_moment(tmp_path: Path) -> None:
     child = "definitions:\n" + "\n".join(f"  new{number}: {number}" for number in range(3000))
     assert said(tmp_path, child).count(NEW) == 3000
+
+
+def test_a_recipe_in_the_middle_may_define_for_those_above(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "definitions: {one: 1}\nstages: {a: {use: write, text: '${definitions.one}'}}\n"
+    )
+    (tmp_path / "middle.yaml").write_text("extends: base.yaml\ndefinitions: {spare: 2}\n")
+    (tmp_path / "top.yaml").write_text("extends: middle.yaml\ndefinitions: {one: 3}\n")
+    assert load_recipe(tmp_path / "top.yaml").problems == ()
+    (own,) = load_recipe(tmp_path / "middle.yaml").problems
+    assert (own.path, own.message.startswith(NEW)) == ("definitions.spare", True)

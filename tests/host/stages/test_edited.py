@@ -62,6 +62,13 @@ def test_an_edit_is_told(package: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert HINT in skipped(capsys)
 
 
+def test_an_editors_link_that_leads_nowhere_is_passed_over(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (package / ".#plugin.py").symlink_to("user@host.1")
+    assert "edited" not in skipped(capsys)
+
+
 def test_files_of_a_plain_install_are_not_looked_at(
     package: Path, probe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,7 +44,8 @@ def test_the_check_warns_of_it(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [".lock", "environment.json", ".recipe.resolved.yaml.123.tmp", "slurm-1.out", "console.log"]
+    "name",
+    [".lock", "environment.json", ".recipe.resolved.yaml.123.tmp", "slurm-1.out", "console.log", ".gitkeep"],
 )
 def test_what_a_first_start_leaves_behind_is_no_hindrance(name: str) -> None:
     Path("run").mkdir()
@@ -59,6 +60,13 @@ def test_a_run_goes_on_in_its_folder_whatever_else_lies_there() -> None:
     assert main(["run", "small.yaml", "run_dir=run"]) == 0
     Path("run/recipe.resolved.yaml").unlink()  # as before there were such
     assert main(["run", "small.yaml", "run_dir=run"]) == 0
+
+
+def test_a_folder_that_may_not_be_entered_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of root's may enter any, so a name stands in that no folder can be entered by."""
+    Path("run", "locked").mkdir(parents=True)
+    monkeypatch.setattr("mmtk.stages.run_place.RECORD_FILE", "n" * 300)
+    assert what_is_foreign(Path("run")) is not None
 
 
 def test_a_folder_that_is_none_is_left_to_the_lock() -> None:
