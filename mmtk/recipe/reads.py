@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, at, is_reference
@@ -11,6 +11,7 @@ from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, at, is_reference
 MOST_JUMPS = 100
 Keys = tuple[str, ...]
 REFERENCE = re.compile(r"(\\*)\$\{\s*(\.*)([^${}:]*)(?=(\}|\$|:|))")
+FROM_END = re.compile(r"-[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ def find(root: Marked, keys: Keys) -> Found | None:
     walked: Keys = ()
     jumps = 0
     while len(walked) < len(keys):
-        inner = at(node, keys[len(walked) : len(walked) + 1])
+        key = _counted(node, keys[len(walked)])
+        inner = at(node, [key])
         if inner is not None:
-            node, walked = inner, keys[: len(walked) + 1]
+            node, walked = inner, (*walked, key)
             continue
         if node.value is BROKEN:
             return Found(walked, node)
@@ -72,6 +74,30 @@ def find(root: Marked, keys: Keys) -> Found | None:
         keys = (*target, *keys[len(walked) :])
         node, walked = root, ()
     return Found(walked, node)
+
+
+def parts(root: Marked, keys: Keys) -> Iterator[Keys]:
+    """Give the paths of what the value at ``keys`` is made of: its items, or what its text refers to.
+
+    A path that is put together (``${a.${b}}``) gives none.
+    """
+    node = at(root, keys)
+    value = None if node is None else node.value
+    if isinstance(value, Mapping):
+        yield from ((*keys, key) for key in value)
+    elif isinstance(value, list):
+        yield from ((*keys, str(index)) for index in range(len(value)))
+    elif isinstance(value, str) and INTERPOLATION in value:
+        for read in reads(value, keys):
+            if read.whole and (found := find(root, read.keys)):
+                yield found.keys
+
+
+def _counted(node: Marked, key: str) -> str:
+    """Return an index that counts from the end of a list as one from its start; other keys as they are."""
+    if isinstance(node.value, list) and FROM_END.fullmatch(key):
+        return str(len(node.value) + int(key))
+    return key
 
 
 def target_of(node: Marked, keys: Keys) -> Keys | None:

@@ -222,6 +222,23 @@ def test_relative_references_are_counted_too(tmp_path: Path) -> None:
         load(tmp_path, "\n".join(["top:", *levels]) + "\n")
 
 
+@pytest.mark.parametrize("way", ["${rN.x}", "${lN[-1].x}", "${...rN.x}"])
+def test_what_is_reached_through_another_reference_is_counted_too(tmp_path: Path, way: str) -> None:
+    lines = ["a0: {x: [1, 2]}", "r0: ${a0}", "l0: ['${a0}']"]
+    for level in range(1, 9):
+        ten = ", ".join([f"'{way.replace('N', str(level - 1))}'"] * 10)
+        lines += [f"a{level}: {{x: [{ten}]}}", f"r{level}: ${{a{level}}}", f"l{level}: [7, '${{a{level}}}']"]
+    with pytest.raises(RecipeError, match="more than 100,000 values"):
+        load(tmp_path, "\n".join(lines) + "\n")
+
+
+def test_an_index_from_the_end_of_a_list(tmp_path: Path) -> None:
+    data, problems, _ = load(tmp_path, "l: [1, {n: 2}]\na: ${l[-1].n}\nb: ${l[-2]}\n")
+    assert (problems, data["a"], data["b"]) == ([], 2, 1)
+    _, (problem,), _ = load(tmp_path, "l: [1, '${l[-1]}']\n")
+    assert "in a circle: l.1 -> l.1" in problem
+
+
 def test_changed_references_that_blow_up_are_refused(tmp_path: Path) -> None:
     lines = ["a0: {x: 1}"]
     for level in range(1, 25):
