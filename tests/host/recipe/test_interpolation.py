@@ -189,6 +189,19 @@ def test_a_value_keeps_the_place_where_it_was_written(tmp_path: Path) -> None:
     assert (root.value["c"].place.line, root.value["c"].place.way) == (4, "")
 
 
+def test_a_relative_reference_counts_from_where_it_was_written(tmp_path: Path) -> None:
+    """Also in a definition that is used beside another value of the same name."""
+    text = "definitions:\n  n: 5\n  a: {width: '${..n}'}\nstages:\n  n: 6\n  v: ${definitions.a}\n"
+    data, problems, root = load(tmp_path, text)
+    assert (problems, data["stages"]["v"]) == ([], {"width": 5})
+    width = at(root, ["stages", "v", "width"])
+    assert width is not None
+    assert str(width.place).endswith("x.yaml:2:6")
+    _, problems, _ = load(tmp_path, text.replace("  n: 5\n", "  m: 5\n"))
+    fault = "${..n}: there is no 'n' in definitions; there are: m, a"
+    assert problems == [f"x.yaml:3:14  {place}.width: {fault}" for place in ("definitions.a", "stages.v")]
+
+
 def test_the_recipes_own_keys_have_values_where_it_leaves_them_out(tmp_path: Path) -> None:
     data, problems, _ = load(tmp_path, "a: ${name}|${description}|${seed}|${device}|${run_dir}\n")
     assert problems == []
