@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, at, is_reference
+from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Patched, at, is_reference
 
 MOST_JUMPS = 100
 Keys = tuple[str, ...]
@@ -40,6 +40,26 @@ def reads(text: str, keys: Keys) -> Iterator[Read]:
         yield Read((*above, *(part.strip() for part in parts if part.strip())), end == "}")
 
 
+def anchored(text: str, keys: Keys, top: int) -> str:
+    """Return a text with its relative references counted from the recipe's top where they lead out of a part.
+
+    Args:
+        text: what was written.
+        keys: where.
+        top: how many of the keys lead to that part, which is about to be copied to another place.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        slashes, dots, path, end = match.groups()
+        above = keys[: max(len(keys) - len(dots), 0)]
+        if not dots or len(above) >= top or len(slashes) % 2 or end not in ("}", "$") or not (above or path):
+            return match[0]
+        between = "." if above and path and not path.startswith("[") else ""
+        return f"{slashes}${{{'.'.join(above)}{between}{path}"
+
+    return REFERENCE.sub(replaced, text)
+
+
 @dataclass(frozen=True)
 class Found:
     """What lies at a path of the recipe, and the path that it was written at."""
@@ -48,11 +68,12 @@ class Found:
     node: Marked
 
 
-def find(root: Marked, keys: Keys) -> Found | None:
+def find(root: Marked, keys: Keys, patched: Callable[[Found], Marked] | None = None) -> Found | None:
     """Go to ``keys``, through references on the way, and return what was written there.
 
     Where the way leads through a part whose fault was reported, or through a text that only OmegaConf can
-    follow, it ends there. Returns None where there is no such key.
+    follow, it ends there. Returns None where there is no such key. ``patched`` says what a changed reference
+    on the way stands for; without it there must be none left.
     """
     node = root
     walked: Keys = ()
@@ -62,6 +83,9 @@ def find(root: Marked, keys: Keys) -> Found | None:
         inner = at(node, [key])
         if inner is not None:
             node, walked = inner, (*walked, key)
+            continue
+        if patched and isinstance(node.value, Patched):
+            node = patched(Found(walked, node))
             continue
         if node.value is BROKEN:
             return Found(walked, node)

@@ -125,6 +125,8 @@ def test_every_fault_is_found(tmp_path: Path) -> None:
         ("w: a\na: {b: '${${w}}'}", (), "${${w}}: there is nothing of this name in the recipe"),
         ("a: {b: '${a}'}", ("a.b.c=1", "a.b.b.c=2"), "${a} contains itself"),
         ("t: '${a}'\na: '${t}'", ("a.x=1",), "contains itself"),
+        ("t: {a: '${.}'}", ("t.a.x=1",), "contains itself"),
+        ("a: '${a.b}'", ("a.x=1",), "contains itself"),
     ],
 )
 def test_a_definition_that_contains_itself(
@@ -138,6 +140,45 @@ def test_a_definition_that_contains_itself(
 def test_changing_keys_of_what_has_none(tmp_path: Path, target: str) -> None:
     _, problems, _ = load(tmp_path, f"b: 1\nt: {target}\na: ${{t}}\n", "a.x=1")
     assert any("} names no mapping whose keys could be changed here" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "${ d.a }",
+        "${d[a]}",
+        "${..d.a}",
+        "${e.a}",
+        "${d.list[-1]}",
+        "${d.changed}",
+        "${d.holder.a}",
+        "${e.up}",
+    ],
+)
+def test_changing_what_a_reference_of_any_form_names(tmp_path: Path, reference: str) -> None:
+    base = "d:\n  a: {x: 1, y: 2}\n  list: [0, '${d.a}']\n  changed: ${d.a}\n  up: ${.a}\n"
+    base += f"  both: {{a: '${{d.a}}'}}\n  holder: ${{d.both}}\ns: {{v: '{reference}'}}\n"
+    (tmp_path / "base.yaml").write_text(f"{base}e: ${{d}}\n")
+    child = "extends: base.yaml\nd: {changed: {y: 2}, holder: {a: {y: 2}}}\n"
+    data, problems, _ = load(tmp_path, child, "s.v.x=9")
+    assert (problems, data["s"]["v"]) == ([], {"x": 9, "y": 2})
+    assert data["d"]["a"] == {"x": 1, "y": 2}
+
+
+def test_a_changed_copy_reads_what_its_definition_reads(tmp_path: Path) -> None:
+    """What leads out of the definition is read from there, what stays within it from the copy."""
+    text = "d:\n  n: 5\n  in: {z: '${...n}'}\n  a: {x: 1, up: '${..n}', own: ['${..x}', 'w${ ..x }'],"
+    text += " same: '${.x}', lit: '\\${..n}', inner: '${..in}'}\ns: {n: 6, v: '${d.a}'}\nn: 7\n"
+    data, problems, _ = load(tmp_path, text, "s.v.x=9", "s.v.inner.y=3")
+    assert problems == []
+    assert data["s"]["v"] == {
+        "x": 9,
+        "up": 5,
+        "own": [9, "w9"],
+        "same": 9,
+        "lit": "${..n}",
+        "inner": {"z": 7, "y": 3},
+    }
 
 
 @pytest.mark.parametrize("last", ["'${a}'", "'x ${ a }'", "'${c.${name}}'", "[1, '${b}']"])
