@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mmtk.recipe.growth import MOST_VALUES
 from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Patched, is_reference, merge
 from mmtk.recipe.problems import Problem, UnreadableError
 from mmtk.recipe.reads import Found, Keys, anchored, find, target_of
 
 DEEPEST = 30
+MOST_CHANGED = 10_000  # each may copy much of the recipe
 
 
 def apply_patches(root: Marked, problems: list[Problem]) -> Marked:
@@ -47,8 +47,8 @@ class _Patches:
         """Return what one changed reference stands for."""
         node = origin.node
         self.followed += 1
-        if self.followed > MOST_VALUES:
-            raise UnreadableError(node.place, f"more than {MOST_VALUES:,} changed references")
+        if self.followed > MOST_CHANGED:
+            raise UnreadableError(node.place, f"more than {MOST_CHANGED:,} changed references")
         base = self.target(Found(origin.keys, patched.reference), depth)
         if base.node.value is BROKEN:
             return base.node
