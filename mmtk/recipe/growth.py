@@ -7,6 +7,7 @@ from mmtk.recipe.problems import UnreadableError
 from mmtk.recipe.reads import Keys, parts
 
 MOST_VALUES = 100_000  # a large recipe has a few hundred
+TOO_MANY = f"more than {MOST_VALUES:,} values, its references followed"
 DEEPEST = 40  # mappings and lists within each other; the deepest recipe has a dozen
 LONG_TEXT = 1000  # characters that count as one value more
 
@@ -36,5 +37,5 @@ class _Growth:
         if isinstance(node.value, str):
             self.sizes[keys] += len(node.value) // LONG_TEXT
         if self.sizes[keys] > MOST_VALUES:
-            raise UnreadableError(node.place, f"more than {MOST_VALUES:,} values, its references followed")
+            raise UnreadableError(node.place, TOO_MANY)
         return self.sizes[keys]

@@ -10,10 +10,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmtk.recipe.circles import break_circles
-from mmtk.recipe.growth import refuse_growth
+from mmtk.recipe.growth import MOST_VALUES, TOO_MANY, refuse_growth
 from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Place, at, is_reference, mark, plain
 from mmtk.recipe.patches import apply_patches
-from mmtk.recipe.problems import Problem
+from mmtk.recipe.problems import Problem, UnreadableError
 from mmtk.recipe.reads import MOST_JUMPS, Found, Keys, find, reads, target_of
 from mmtk.recipe.syntax import check_syntax
 from mmtk.recipe.variables import fill_variables
@@ -47,6 +47,7 @@ class _Resolver:
         self.follow_on: list[Problem] = []
         self.origins: dict[int, Found] = {}
         self.configs: list[Any] = []
+        self.made = 0
         self._remember(Found((), root), config)
 
     def _remember(self, origin: Found, config: Any) -> None:
@@ -75,6 +76,9 @@ class _Resolver:
 
     def item(self, origin: Found, parent: Any, key: Any, keys: Keys, above: tuple[int, ...]) -> Marked:
         item = origin.node
+        self.made += 1  # only here is it known how much the paths that are put together stand for
+        if self.made > MOST_VALUES:
+            raise UnreadableError(item.place, TOO_MANY)
         if isinstance(item.value, Mapping | list):
             return self.resolve(origin, parent[key], keys, above)
         if not isinstance(item.value, str) or INTERPOLATION not in item.value:

@@ -286,6 +286,15 @@ def test_what_is_reached_through_another_reference_is_counted_too(tmp_path: Path
         load(tmp_path, "\n".join(lines) + "\n")
 
 
+def test_what_paths_stand_for_that_are_put_together_is_counted_too(tmp_path: Path) -> None:
+    lines = ["w: d", "d:", f"  a0: {{x: {[1] * 100}}}"]
+    for level in range(1, 5):
+        hundred = ", ".join([f"'${{${{w}}.a{level - 1}.x}}'"] * 100)
+        lines.append(f"  a{level}: {{x: [{hundred}]}}")
+    with pytest.raises(RecipeError, match="more than 100,000 values"):
+        load(tmp_path, "\n".join(lines) + "\n")
+
+
 def test_an_index_from_the_end_of_a_list(tmp_path: Path) -> None:
     data, problems, _ = load(tmp_path, "l: [1, {n: 2}]\na: ${l[-1].n}\nb: ${l[-2]}\n")
     assert (problems, data["a"], data["b"]) == ([], 2, 1)
