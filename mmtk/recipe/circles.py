@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, at
+from mmtk.recipe.marks import BROKEN, Marked, at
 from mmtk.recipe.problems import Problem
-from mmtk.recipe.reads import Keys, find, reads
+from mmtk.recipe.reads import Keys, parts
 
 
 def break_circles(root: Marked, problems: list[Problem]) -> Marked:
@@ -34,7 +34,7 @@ class _Search:
             self.report(order[order.index(keys) :])
             return
         self.above[keys] = None
-        for part in _parts(self.root, keys):
+        for part in parts(self.root, keys):
             self.visit(part)
         del self.above[keys]
         self.done.add(keys)
@@ -54,20 +54,6 @@ class _Search:
     def value(self, keys: Keys) -> object:
         node = at(self.root, keys)
         return None if node is None else node.value
-
-
-def _parts(root: Marked, keys: Keys) -> Iterator[Keys]:
-    """Where the values lie that this one is made of."""
-    node = at(root, keys)
-    value = None if node is None else node.value
-    if isinstance(value, Mapping):
-        yield from ((*keys, key) for key in value)
-    elif isinstance(value, list):
-        yield from ((*keys, str(index)) for index in range(len(value)))
-    elif isinstance(value, str) and INTERPOLATION in value:
-        for read in reads(value, keys):
-            if read.whole and (found := find(root, read.keys)):
-                yield found.keys
 
 
 def _broken(node: Marked, keys: Keys, broken: set[Keys]) -> Marked:

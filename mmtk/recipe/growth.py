@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 from mmtk.recipe.marks import Marked, at
 from mmtk.recipe.problems import UnreadableError
-from mmtk.recipe.reads import Keys, reads
+from mmtk.recipe.reads import Keys, parts
 
 MOST_VALUES = 100_000  # a large recipe has a few hundred
+TOO_MANY = f"more than {MOST_VALUES:,} values, its references followed"
 DEEPEST = 40  # mappings and lists within each other; the deepest recipe has a dozen
 LONG_TEXT = 1000  # characters that count as one value more
 
@@ -34,20 +33,9 @@ class _Growth:
         if node is None:
             return 1
         self.sizes[keys] = 1
-        self.sizes[keys] += sum(self.size(part) for part in _parts(node, keys))
+        self.sizes[keys] += sum(self.size(part) for part in parts(self.root, keys))
         if isinstance(node.value, str):
             self.sizes[keys] += len(node.value) // LONG_TEXT
         if self.sizes[keys] > MOST_VALUES:
-            raise UnreadableError(node.place, f"more than {MOST_VALUES:,} values, its references followed")
+            raise UnreadableError(node.place, TOO_MANY)
         return self.sizes[keys]
-
-
-def _parts(node: Marked, keys: Keys) -> Iterator[Keys]:
-    """Where the values lie that this one is made of."""
-    if isinstance(node.value, Mapping):
-        yield from ((*keys, key) for key in node.value)
-    elif isinstance(node.value, list):
-        yield from ((*keys, str(index)) for index in range(len(node.value)))
-    elif isinstance(node.value, str):
-        # A path that is put together counts as one value.
-        yield from (read.keys for read in reads(node.value, keys) if read.whole)

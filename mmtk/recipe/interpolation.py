@@ -10,10 +10,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmtk.recipe.circles import break_circles
-from mmtk.recipe.growth import refuse_growth
+from mmtk.recipe.growth import MOST_VALUES, TOO_MANY, refuse_growth
 from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Place, at, is_reference, mark, plain
 from mmtk.recipe.patches import apply_patches
-from mmtk.recipe.problems import Problem
+from mmtk.recipe.problems import Problem, UnreadableError
 from mmtk.recipe.reads import MOST_JUMPS, Found, Keys, find, reads, target_of
 from mmtk.recipe.syntax import check_syntax
 from mmtk.recipe.variables import fill_variables
@@ -34,7 +34,7 @@ def resolve(root: Marked, problems: list[Problem]) -> Marked:
     root = break_circles(root, problems)
     config = OmegaConf.create(plain(root, OF_BROKEN))
     resolver = _Resolver(root, config, problems)
-    resolved = resolver.resolve(root, config, (), ())
+    resolved = resolver.resolve(Found((), root), config, (), ())
     if not problems:
         problems.extend(resolver.follow_on)
     return resolved
@@ -45,19 +45,22 @@ class _Resolver:
         self.root = root
         self.problems = problems
         self.follow_on: list[Problem] = []
-        self.origins: dict[int, Marked] = {}
+        self.origins: dict[int, Found] = {}
         self.configs: list[Any] = []
-        self._remember(root, config)
+        self.made = 0
+        self._remember(Found((), root), config)
 
-    def _remember(self, node: Marked, config: Any) -> None:
+    def _remember(self, origin: Found, config: Any) -> None:
         """Note which marked container each of OmegaConf's containers was made from."""
-        self.origins[id(config)] = node
+        self.origins[id(config)] = origin
         self.configs.append(config)
-        for key, item in _items(node):
-            if isinstance(item.value, Mapping | list):
+        for key, item in _items(origin):
+            if isinstance(item.node.value, Mapping | list):
                 self._remember(item, config[key])
 
-    def resolve(self, node: Marked, config: Any, keys: Keys, above: tuple[int, ...]) -> Marked:
+    def resolve(self, origin: Found, config: Any, keys: Keys, above: tuple[int, ...]) -> Marked:
+        """Resolve what was written at ``origin``, for its use at ``keys``."""
+        node = origin.node
         if not isinstance(node.value, Mapping | list):
             return node
         if id(config) in above:
@@ -65,50 +68,56 @@ class _Resolver:
             return replace(node, value=BROKEN)
         items = [
             (key, self.item(item, config, key, (*keys, str(key)), (*above, id(config))))
-            for key, item in _items(node)
+            for key, item in _items(origin)
         ]
         return replace(
             node, value=dict(items) if isinstance(node.value, Mapping) else [item for _, item in items]
         )
 
-    def item(self, item: Marked, parent: Any, key: Any, keys: Keys, above: tuple[int, ...]) -> Marked:
+    def item(self, origin: Found, parent: Any, key: Any, keys: Keys, above: tuple[int, ...]) -> Marked:
+        item = origin.node
+        self.made += 1  # only here is it known how much the paths that are put together stand for
+        if self.made > MOST_VALUES:
+            raise UnreadableError(item.place, TOO_MANY)
         if isinstance(item.value, Mapping | list):
-            return self.resolve(item, parent[key], keys, above)
+            return self.resolve(origin, parent[key], keys, above)
         if not isinstance(item.value, str) or INTERPOLATION not in item.value:
             return item
         try:
             found = parent[key]
         except OmegaConfBaseException:
-            self.fault(item, keys)
+            self.fault(origin, keys)
             return replace(item, value=BROKEN)
         if isinstance(found, str) and OF_BROKEN in found:
             return replace(item, value=BROKEN)
         if not isinstance(found, DictConfig | ListConfig):
-            return replace(item, value=found, place=self.written_at(item, keys))
-        origin = self.origins.get(id(found))
-        if origin is None:
+            return replace(item, value=found, place=self.written_at(origin))
+        made_from = self.origins.get(id(found))
+        if made_from is None:
             computed = mark(OmegaConf.to_container(found, resolve=True), item.place)
             return replace(computed, key_place=item.key_place)
-        return replace(self.resolve(origin, found, keys, above), key_place=item.key_place)
+        return replace(self.resolve(made_from, found, keys, above), key_place=item.key_place)
 
-    def written_at(self, item: Marked, keys: Keys) -> Place:
+    def written_at(self, origin: Found) -> Place:
         """Return where the value was written that a reference leads to, with the way from there."""
-        node, place = item, keys
+        item, last = origin.node, origin
         for _ in range(MOST_JUMPS):
-            target = target_of(node, place)
+            target = target_of(last.node, last.keys)
             found = find(self.root, target) if target is not None else None
             if found is None:
                 break
-            node, place = found.node, found.keys
+            last = found
+        node = last.node
         if node is item or not node.place.source:
             return item.place
         same_file = item.place.line and item.place.source == node.place.source
         return node.place.come(f"used in line {item.place.line}" if same_file else f"used at {item.place}")
 
-    def fault(self, item: Marked, keys: Keys) -> None:
+    def fault(self, origin: Found, keys: Keys) -> None:
         """Say why a text can't be resolved, unless the reason lies in what it reads and is said there."""
-        path, whole = ".".join(keys), True
-        for read in reads(item.value, keys):
+        item, path, whole = origin.node, ".".join(keys), True
+        # A relative reference counts from where it was written, wherever it is used.
+        for read in reads(item.value, origin.keys):
             whole &= read.whole
             found = find(self.root, read.keys)
             if found is None and self.leads_nowhere(read.keys):
@@ -129,8 +138,10 @@ class _Resolver:
         return any(target is not None and find(self.root, target) is None for target in targets)
 
 
-def _items(node: Marked) -> list[tuple[Any, Marked]]:
-    return list(node.value.items() if isinstance(node.value, Mapping) else enumerate(node.value))
+def _items(holder: Found) -> list[tuple[Any, Found]]:
+    value = holder.node.value
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    return [(key, Found((*holder.keys, str(key)), item)) for key, item in items]
 
 
 def _missing(root: Marked, keys: Keys) -> str:

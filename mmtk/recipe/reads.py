@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, at, is_reference
+from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Patched, at, is_reference
 
 MOST_JUMPS = 100
 Keys = tuple[str, ...]
 REFERENCE = re.compile(r"(\\*)\$\{\s*(\.*)([^${}:]*)(?=(\}|\$|:|))")
+FROM_END = re.compile(r"-[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,26 @@ def reads(text: str, keys: Keys) -> Iterator[Read]:
         yield Read((*above, *(part.strip() for part in parts if part.strip())), end == "}")
 
 
+def anchored(text: str, keys: Keys, top: int) -> str:
+    """Return a text with its relative references counted from the recipe's top where they lead out of a part.
+
+    Args:
+        text: what was written.
+        keys: where.
+        top: how many of the keys lead to that part, which is about to be copied to another place.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        slashes, dots, path, end = match.groups()
+        above = keys[: max(len(keys) - len(dots), 0)]
+        if not dots or len(above) >= top or len(slashes) % 2 or end not in ("}", "$") or not (above or path):
+            return match[0]
+        between = "." if above and path and not path.startswith("[") else ""
+        return f"{slashes}${{{'.'.join(above)}{between}{path}"
+
+    return REFERENCE.sub(replaced, text)
+
+
 @dataclass(frozen=True)
 class Found:
     """What lies at a path of the recipe, and the path that it was written at."""
@@ -47,19 +68,24 @@ class Found:
     node: Marked
 
 
-def find(root: Marked, keys: Keys) -> Found | None:
+def find(root: Marked, keys: Keys, patched: Callable[[Found], Marked] | None = None) -> Found | None:
     """Go to ``keys``, through references on the way, and return what was written there.
 
     Where the way leads through a part whose fault was reported, or through a text that only OmegaConf can
-    follow, it ends there. Returns None where there is no such key.
+    follow, it ends there. Returns None where there is no such key. ``patched`` says what a changed reference
+    on the way stands for; without it there must be none left.
     """
     node = root
     walked: Keys = ()
     jumps = 0
     while len(walked) < len(keys):
-        inner = at(node, keys[len(walked) : len(walked) + 1])
+        key = _counted(node, keys[len(walked)])
+        inner = at(node, [key])
         if inner is not None:
-            node, walked = inner, keys[: len(walked) + 1]
+            node, walked = inner, (*walked, key)
+            continue
+        if patched and isinstance(node.value, Patched):
+            node = patched(Found(walked, node))
             continue
         if node.value is BROKEN:
             return Found(walked, node)
@@ -72,6 +98,30 @@ def find(root: Marked, keys: Keys) -> Found | None:
         keys = (*target, *keys[len(walked) :])
         node, walked = root, ()
     return Found(walked, node)
+
+
+def parts(root: Marked, keys: Keys) -> Iterator[Keys]:
+    """Give the paths of what the value at ``keys`` is made of: its items, or what its text refers to.
+
+    A path that is put together (``${a.${b}}``) gives none.
+    """
+    node = at(root, keys)
+    value = None if node is None else node.value
+    if isinstance(value, Mapping):
+        yield from ((*keys, key) for key in value)
+    elif isinstance(value, list):
+        yield from ((*keys, str(index)) for index in range(len(value)))
+    elif isinstance(value, str) and INTERPOLATION in value:
+        for read in reads(value, keys):
+            if read.whole and (found := find(root, read.keys)):
+                yield found.keys
+
+
+def _counted(node: Marked, key: str) -> str:
+    """Return an index that counts from the end of a list as one from its start; other keys as they are."""
+    if isinstance(node.value, list) and FROM_END.fullmatch(key):
+        return str(len(node.value) + int(key))
+    return key
 
 
 def target_of(node: Marked, keys: Keys) -> Keys | None:

@@ -13,6 +13,9 @@ from mmtk.recipe.reads import Keys, reads
 from mmtk.registry import nearest
 
 SECTION = ("definitions",)
+PROFILES = ("profiles",)
+MOST_HINTED = 2  # levels of definitions in which a hint is looked for: what lies deeper is a component's
+NO_HINTS = ("use", "from")
 MOST_HINTS = 20
 NOTHING: Mapping[str, Marked] = {}
 
@@ -52,10 +55,11 @@ class Definitions:
             return
         value = after.value
         if isinstance(value, str):
-            for read in reads(value, keys):
-                self.read.setdefault(read.keys, set()).add(keys)
+            reader = keys[2:] if keys[:1] == PROFILES else keys  # where it stands once its profile is chosen
+            for read in reads(value, reader):
+                self.read.setdefault(read.keys, set()).add(reader)
                 for length in range(1, len(read.keys)):
-                    self.read_in_part.setdefault(read.keys[:length], set()).add(keys)
+                    self.read_in_part.setdefault(read.keys[:length], set()).add(reader)
         elif isinstance(value, Patched):
             self._compare(None, value.reference, keys, recipe)
             for key, item in value.changes.items():
@@ -134,8 +138,11 @@ def _paths(node: Marked, keys: Keys) -> Iterator[Keys]:
 
 
 def _near(keys: Keys, known: list[Keys]) -> str | None:
-    """Return the path of the definition with the nearest name: of those beside it, or else of all."""
-    for group in ([one for one in known if one[:-1] == keys[:-1]], known):
+    """Return the path of the definition with the nearest name: of those beside it, or else of the upper."""
+    known = [one for one in known if one[-1] not in NO_HINTS]
+    beside = [one for one in known if one[:-1] == keys[:-1]]
+    upper = [one for one in known if len(one) <= len(SECTION) + MOST_HINTED]
+    for group in (beside, upper):
         near = nearest(keys[-1], [one[-1] for one in group])
         if near:
             return ".".join(next(one for one in group if one[-1] == near))

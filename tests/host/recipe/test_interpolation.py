@@ -125,6 +125,8 @@ def test_every_fault_is_found(tmp_path: Path) -> None:
         ("w: a\na: {b: '${${w}}'}", (), "${${w}}: there is nothing of this name in the recipe"),
         ("a: {b: '${a}'}", ("a.b.c=1", "a.b.b.c=2"), "${a} contains itself"),
         ("t: '${a}'\na: '${t}'", ("a.x=1",), "contains itself"),
+        ("t: {a: '${.}'}", ("t.a.x=1",), "contains itself"),
+        ("a: '${a.b}'", ("a.x=1",), "contains itself"),
     ],
 )
 def test_a_definition_that_contains_itself(
@@ -138,6 +140,45 @@ def test_a_definition_that_contains_itself(
 def test_changing_keys_of_what_has_none(tmp_path: Path, target: str) -> None:
     _, problems, _ = load(tmp_path, f"b: 1\nt: {target}\na: ${{t}}\n", "a.x=1")
     assert any("} names no mapping whose keys could be changed here" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "${ d.a }",
+        "${d[a]}",
+        "${..d.a}",
+        "${e.a}",
+        "${d.list[-1]}",
+        "${d.changed}",
+        "${d.holder.a}",
+        "${e.up}",
+    ],
+)
+def test_changing_what_a_reference_of_any_form_names(tmp_path: Path, reference: str) -> None:
+    base = "d:\n  a: {x: 1, y: 2}\n  list: [0, '${d.a}']\n  changed: ${d.a}\n  up: ${.a}\n"
+    base += f"  both: {{a: '${{d.a}}'}}\n  holder: ${{d.both}}\ns: {{v: '{reference}'}}\n"
+    (tmp_path / "base.yaml").write_text(f"{base}e: ${{d}}\n")
+    child = "extends: base.yaml\nd: {changed: {y: 2}, holder: {a: {y: 2}}}\n"
+    data, problems, _ = load(tmp_path, child, "s.v.x=9")
+    assert (problems, data["s"]["v"]) == ([], {"x": 9, "y": 2})
+    assert data["d"]["a"] == {"x": 1, "y": 2}
+
+
+def test_a_changed_copy_reads_what_its_definition_reads(tmp_path: Path) -> None:
+    """What leads out of the definition is read from there, what stays within it from the copy."""
+    text = "d:\n  n: 5\n  in: {z: '${...n}'}\n  a: {x: 1, up: '${..n}', own: ['${..x}', 'w${ ..x }'],"
+    text += " same: '${.x}', lit: '\\${..n}', inner: '${..in}'}\ns: {n: 6, v: '${d.a}'}\nn: 7\n"
+    data, problems, _ = load(tmp_path, text, "s.v.x=9", "s.v.inner.y=3")
+    assert problems == []
+    assert data["s"]["v"] == {
+        "x": 9,
+        "up": 5,
+        "own": [9, "w9"],
+        "same": 9,
+        "lit": "${..n}",
+        "inner": {"z": 7, "y": 3},
+    }
 
 
 @pytest.mark.parametrize("last", ["'${a}'", "'x ${ a }'", "'${c.${name}}'", "[1, '${b}']"])
@@ -189,6 +230,19 @@ def test_a_value_keeps_the_place_where_it_was_written(tmp_path: Path) -> None:
     assert (root.value["c"].place.line, root.value["c"].place.way) == (4, "")
 
 
+def test_a_relative_reference_counts_from_where_it_was_written(tmp_path: Path) -> None:
+    """Also in a definition that is used beside another value of the same name."""
+    text = "definitions:\n  n: 5\n  a: {width: '${..n}'}\nstages:\n  n: 6\n  v: ${definitions.a}\n"
+    data, problems, root = load(tmp_path, text)
+    assert (problems, data["stages"]["v"]) == ([], {"width": 5})
+    width = at(root, ["stages", "v", "width"])
+    assert width is not None
+    assert str(width.place).endswith("x.yaml:2:6")
+    _, problems, _ = load(tmp_path, text.replace("  n: 5\n", "  m: 5\n"))
+    fault = "${..n}: there is no 'n' in definitions; there are: m, a"
+    assert problems == [f"x.yaml:3:14  {place}.width: {fault}" for place in ("definitions.a", "stages.v")]
+
+
 def test_the_recipes_own_keys_have_values_where_it_leaves_them_out(tmp_path: Path) -> None:
     data, problems, _ = load(tmp_path, "a: ${name}|${description}|${seed}|${device}|${run_dir}\n")
     assert problems == []
@@ -222,6 +276,32 @@ def test_relative_references_are_counted_too(tmp_path: Path) -> None:
         load(tmp_path, "\n".join(["top:", *levels]) + "\n")
 
 
+@pytest.mark.parametrize("way", ["${rN.x}", "${lN[-1].x}", "${...rN.x}"])
+def test_what_is_reached_through_another_reference_is_counted_too(tmp_path: Path, way: str) -> None:
+    lines = ["a0: {x: [1, 2]}", "r0: ${a0}", "l0: ['${a0}']"]
+    for level in range(1, 9):
+        ten = ", ".join([f"'{way.replace('N', str(level - 1))}'"] * 10)
+        lines += [f"a{level}: {{x: [{ten}]}}", f"r{level}: ${{a{level}}}", f"l{level}: [7, '${{a{level}}}']"]
+    with pytest.raises(RecipeError, match="more than 100,000 values"):
+        load(tmp_path, "\n".join(lines) + "\n")
+
+
+def test_what_paths_stand_for_that_are_put_together_is_counted_too(tmp_path: Path) -> None:
+    lines = ["w: d", "d:", f"  a0: {{x: {[1] * 100}}}"]
+    for level in range(1, 5):
+        hundred = ", ".join([f"'${{${{w}}.a{level - 1}.x}}'"] * 100)
+        lines.append(f"  a{level}: {{x: [{hundred}]}}")
+    with pytest.raises(RecipeError, match="more than 100,000 values"):
+        load(tmp_path, "\n".join(lines) + "\n")
+
+
+def test_an_index_from_the_end_of_a_list(tmp_path: Path) -> None:
+    data, problems, _ = load(tmp_path, "l: [1, {n: 2}]\na: ${l[-1].n}\nb: ${l[-2]}\n")
+    assert (problems, data["a"], data["b"]) == ([], 2, 1)
+    _, (problem,), _ = load(tmp_path, "l: [1, '${l[-1]}']\n")
+    assert "in a circle: l.1 -> l.1" in problem
+
+
 def test_changed_references_that_blow_up_are_refused(tmp_path: Path) -> None:
     lines = ["a0: {x: 1}"]
     for level in range(1, 25):
@@ -229,7 +309,7 @@ def test_changed_references_that_blow_up_are_refused(tmp_path: Path) -> None:
         lines.append(f"a{level}: {{{below}, x: 1}}")
     (tmp_path / "base.yaml").write_text("\n".join(lines) + "\n")
     changes = [f"a{level}: {{{', '.join(f'k{n}: {{x: 2}}' for n in range(4))}}}" for level in range(1, 25)]
-    with pytest.raises(RecipeError, match="more than 100,000"):
+    with pytest.raises(RecipeError, match="more than 10,000 changed references"):
         load(tmp_path, "extends: base.yaml\n" + "\n".join(changes) + "\n")
 
 

@@ -46,6 +46,15 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert found == f"command line: {override}  definitions.epochs.pretrian: {NEW}{hint}"
 
 
+@pytest.mark.parametrize("added", ["form", "us", "colour"])
+def test_no_hint_names_a_key_of_a_component(tmp_path: Path, added: str) -> None:
+    """Neither what every component has nor what lies deep within one is meant by a new definition."""
+    child = "stages: {one: {reader: '${definitions.model}'}}\ndefinitions:\n"
+    child += "  model: {use: vit, from: one, inner: {colours: 3}}\n"
+    found = said(tmp_path, child, (f"definitions.epochs.{added}=1",))
+    assert found.endswith(f"{NEW}write ${{definitions.epochs.{added}}} where it is wanted")
+
+
 def test_in_a_mapping_on_the_command_line(tmp_path: Path) -> None:
     found = said(tmp_path, overrides=("definitions.epochs={pretrain: 1, tune: 1, tunne: 3}",))
     assert found.endswith(f"definitions.epochs.tunne: {NEW}did you mean definitions.epochs.tune?")
@@ -87,6 +96,8 @@ def test_in_a_recipe_on_top_of_another(tmp_path: Path, child: str, place: str, h
         "definitions: {new: &new {a: 1}}\nstages: {one: {more: *new}}",
         "definitions: {new: &new {a: 1}}\nstages: {one: {<<: *new}}",
         "definitions: {new: 1}\nprofiles: {p: {stages: {one: {epochs: '${definitions.new}'}}}}",
+        "definitions: {new: 1}\nprofiles: {p: {stages: {one: {epochs: '${...definitions.new}'}}}}",
+        "definitions: {new: 1}\nprofiles: {p: {definitions: {never_read: '${.new}'}}}",
     ],
 )
 def test_what_is_read_or_was_there(tmp_path: Path, child: str) -> None:
