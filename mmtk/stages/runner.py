@@ -171,17 +171,16 @@ class Run:
 
     def refuse_early(self) -> None:
         """Raise StageError where a stage that will run lacks a factory, or its strategy can't do its work."""
-        refused = refusals(self.checked, self.registry, self.ranks.size)
-        for name in self.order:
+        faults = refusals(self.checked, self.registry, self.ranks.size)
+        for name, stage in self.checked.stages.items():
+            if name not in faults and (fault := import_fault(stage, self.registry)):
+                faults[name] = fault
+        # Whether a stage will run takes a look at every file that it reads, so nobody asks without a fault.
+        for name in self.order if faults else ():
             stage = self.checked.stages[name]
-            fault = refused.get(name) or import_fault(stage, self.registry)
-            # Only then, as it looks at every file that the stage reads.
-            if fault and self.will_run(stage):
-                raise StageError(f"stage '{name}': {fault}")
-
-    def will_run(self, stage: CheckedStage) -> bool:
-        decision = decide(self.folder / stage.name, self.wanted.of(stage, now()), stage.outputs)
-        return decision.action is not Action.SKIP
+            decision = decide(self.folder / name, self.wanted.of(stage, now()), stage.outputs)
+            if name in faults and decision.action is not Action.SKIP:
+                raise StageError(f"stage '{name}': {faults[name]}")
 
     def stage(self, stage: CheckedStage) -> None:
         """Run one stage if it must run, and put its reports where the user looks for them."""
