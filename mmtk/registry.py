@@ -71,6 +71,19 @@ class Registration:
             raise PluginError(f"the factory of {self.described}, {spec}, is {what}, which can't be called")
         return factory
 
+    def import_fault(self) -> str | None:
+        """Import the factory of a component from outside; say why it can't be.
+
+        mmtk's own are known to be there, and importing them takes seconds.
+        """
+        if self.distribution == OWN:
+            return None
+        try:
+            self.factory()
+        except PluginError as error:
+            return str(error)
+        return None
+
     def config(self) -> type | None:
         """Import the config dataclass; None where there is none. Raises PluginError when that fails."""
         if self.component.config is None:

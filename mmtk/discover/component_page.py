@@ -11,12 +11,12 @@ from typing import Any
 
 from mmtk.discover.example import example_node
 from mmtk.discover.kind_names import check_kind
-from mmtk.errors import PluginError, RecipeError
+from mmtk.errors import RecipeError
 from mmtk.kinds import KINDS
 from mmtk.recipe.field_docs import field_docs, sentence
 from mmtk.recipe.key_words import KeyWords, default_words
 from mmtk.recipe.schema import Key, Schema, component_schema, dataclass_keys
-from mmtk.registry import OWN, Registration, Registry, a_kind, nearest
+from mmtk.registry import Registration, Registry, a_kind, nearest
 
 _DEPTH = 4  # of nested configs in each other
 
@@ -110,7 +110,7 @@ def component_page(registration: Registration, registry: Registry) -> ComponentP
         example=example_node(registration, registry),
         factory=component.factory,
         defined_in=_file(component.factory),
-        fault=_fault(registration),
+        fault=registration.import_fault() or "",
     )
 
 
@@ -167,17 +167,6 @@ def _left_out(config: type, default: Any) -> Mapping[str, Key]:
     if not isinstance(default, config):
         return keys
     return {name: Key(key.annotation, getattr(default, name)) for name, key in keys.items()}
-
-
-def _fault(registration: Registration) -> str:
-    """Import the factory, torch with it: those of mmtk itself are not, so that their pages are fast."""
-    if registration.distribution == OWN:
-        return ""
-    try:
-        registration.factory()
-    except PluginError as error:
-        return str(error)
-    return ""
 
 
 def _file(factory: str) -> str:

@@ -18,7 +18,7 @@ from mmtk.recipe.nodes import NodeChecker
 from mmtk.recipe.overrides import argument_place, read_value
 from mmtk.recipe.paths import path_fault
 from mmtk.recipe.problems import Problem, recipe_error
-from mmtk.recipe.references import Reference, leaves, map_leaves
+from mmtk.recipe.references import Reference, map_leaves, registrations
 from mmtk.recipe.site import Site
 from mmtk.registry import Registry
 from mmtk.types import ComponentNode
@@ -43,11 +43,7 @@ class ComponentBlueprint:
         Raises RecipeError when no plugin offers one of them.
         """
         own = self.registry.get(self.node.kind, self.node.use)
-        parts = [
-            self.registry.get(leaf.kind, leaf.use)
-            for leaf in leaves(self.node.keys)
-            if isinstance(leaf, ComponentNode)
-        ]
+        parts = registrations(self.node.keys, self.registry)
         foreign = [part.described for part in parts if part.distribution != own.distribution]
         return " with ".join([own.described, *([" and ".join(dict.fromkeys(foreign))] if foreign else [])])
 

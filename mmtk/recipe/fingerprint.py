@@ -12,7 +12,7 @@ from typing import Any
 from mmtk.data.readers.addresses import INDEX_SUFFIX
 from mmtk.recipe.build import to_plain
 from mmtk.recipe.paths import is_input, matches
-from mmtk.recipe.references import leaves
+from mmtk.recipe.references import leaves, registrations
 from mmtk.registry import Registry
 from mmtk.types import ComponentNode
 
@@ -58,7 +58,7 @@ def without_keys(node: ComponentNode, keys: Iterable[str]) -> tuple[ComponentNod
 
 def plugin_versions(node: ComponentNode, registry: Registry) -> dict[str, str]:
     """Return distribution and version of every plugin whose components a node uses, by the plugin's name."""
-    used = [registry.get(leaf.kind, leaf.use) for leaf in leaves(node) if isinstance(leaf, ComponentNode)]
+    used = registrations(node, registry)
     return {
         one.plugin: f"{one.distribution} {one.version}" for one in sorted(used, key=lambda one: one.plugin)
     }

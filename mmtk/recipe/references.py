@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmtk.registry import Registration, Registry
 from mmtk.types import ComponentNode
 
 
@@ -55,3 +56,11 @@ def leaves(value: Any) -> Iterator[Any]:
             yield from leaves(getattr(value, field.name))
     else:
         yield value
+
+
+def registrations(value: Any, registry: Registry) -> list[Registration]:
+    """Return what every component in a node is registered as, the node's own first.
+
+    Raises RecipeError when no plugin offers one of them.
+    """
+    return [registry.get(leaf.kind, leaf.use) for leaf in leaves(value) if isinstance(leaf, ComponentNode)]

@@ -9,7 +9,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from mmtk.recipe.references import leaves
+from mmtk.recipe.references import registrations
 from mmtk.registry import OWN, Registry
 from mmtk.types import ComponentNode
 
@@ -23,10 +23,9 @@ def edited(node: ComponentNode, registry: Registry, started: str) -> list[str]:
         node: a stage's.
         started: ISO time at which the stage had its code.
     """
-    used = [registry.get(leaf.kind, leaf.use) for leaf in leaves(node) if isinstance(leaf, ComponentNode)]
     packages = {
         (one.distribution, one.component.factory.partition(":")[0].partition(".")[0])
-        for one in used
+        for one in registrations(node, registry)
         if one.distribution != OWN and _is_editable(one.distribution)
     }
     then = datetime.fromisoformat(started).timestamp()

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmtk.errors import MmtkError, PluginError
+from mmtk.errors import MmtkError
 from mmtk.recipe.build import blueprint
-from mmtk.recipe.references import leaves
-from mmtk.registry import OWN
+from mmtk.recipe.references import leaves, registrations
 from mmtk.stages.environment import resolve_device
 from mmtk.types import ComponentNode
 
@@ -34,21 +33,9 @@ def refusals(checked: CheckedRecipe, registry: Registry, ranks: int) -> dict[str
 
 
 def import_fault(stage: CheckedStage, registry: Registry) -> str | None:
-    """Import the factory of every component from outside that a stage names, and say which one can't be.
-
-    mmtk's own are known to be there, and importing them would cost a run that skips its stages seconds.
-    """
-    named = [
-        registry.get(leaf.kind, leaf.use) for leaf in leaves(stage.node) if isinstance(leaf, ComponentNode)
-    ]
-    for registration in named:
-        if registration.distribution == OWN:
-            continue
-        try:
-            registration.factory()
-        except PluginError as error:
-            return str(error)
-    return None
+    """Import the factory of every component from outside that a stage names, and say which one can't be."""
+    faults = (one.import_fault() for one in registrations(stage.node, registry))
+    return next(filter(None, faults), None)
 
 
 def doubts(checked: CheckedRecipe, registry: Registry) -> Iterator[str]:
