@@ -107,7 +107,7 @@ def _check_scores(step: str, gives: Sequence[str], was: ImageCandidates, now: Im
                     f"step {step} gives {brief(repr(value))} as the score {score!r} of a text of "
                     f"{now.key!r}; expected a number"
                 )
-        changed = _changed(old, one.scores) - set(gives)
+        changed = {score for score, _ in _numbers(old) ^ _numbers(one.scores)} - set(gives)
         if changed:
             raise StageError(
                 f"step {step} changes the score {min(changed)!r} of a text of {was.key!r}, which isn't "
@@ -115,13 +115,13 @@ def _check_scores(step: str, gives: Sequence[str], was: ImageCandidates, now: Im
             )
 
 
-def _changed(old: Mapping[str, float], new: Mapping[str, float]) -> set[str]:
-    return {name for name, _ in old.items() ^ new.items()}
+def _numbers(scores: Mapping[str, Any]) -> set[tuple[str, float]]:
+    return {(score, float(value)) for score, value in scores.items()}
 
 
 def _is_number(value: Any) -> bool:
     """Whether it is one to the ledger: also a tensor or an array without dimensions, but no text."""
-    if isinstance(value, str | bytes):
+    if isinstance(value, str | bytes) or getattr(value, "ndim", 0) > 0:
         return False
     try:
         float(value)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from mmtk_capfilt.named_steps import NamedStep, build_steps, step_names
 
 from mmtk.api import AtLeast, Best, Candidate, ImageCandidates, StageError
@@ -163,7 +165,13 @@ def test_a_score_must_be_finite_in_the_ledger_too(tmp_path: Path, value: float) 
     )
 
 
-@pytest.mark.parametrize("value", ["abc", "0.5", None, [1.0], 10**400])
+@pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), torch.tensor(0.5)])
+def test_a_score_may_be_a_number_of_a_library(tmp_path: Path, value: Any) -> None:
+    done = run(tmp_path, Does(scores(taste=value), gives=("taste",)))
+    assert {row["taste"] for row in done.rows} == {0.5}
+
+
+@pytest.mark.parametrize("value", ["abc", "0.5", None, [1.0], 10**400, np.array([0.5])])
 def test_a_score_must_be_a_number(tmp_path: Path, value: Any) -> None:
     assert message(tmp_path, Does(scores(taste=value), gives=("taste",))).startswith("step does gives ")
     assert message(tmp_path, Does(scores(taste="abc"), gives=("taste",))) == (
