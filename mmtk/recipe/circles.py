@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from mmtk.recipe.marks import BROKEN, Marked, at
+from mmtk.recipe.marks import BROKEN, Marked, at, map_values
 from mmtk.recipe.problems import Problem
 from mmtk.recipe.reads import Keys, parts
 
@@ -14,7 +13,9 @@ def break_circles(root: Marked, problems: list[Problem]) -> Marked:
     """Report each circle of references once, and put BROKEN in the place of every text that is in one."""
     search = _Search(root, problems)
     search.visit(())
-    return _broken(root, (), search.broken)
+    if not search.broken:
+        return root
+    return map_values(root, lambda node, keys: replace(node, value=BROKEN) if keys in search.broken else node)
 
 
 class _Search:
@@ -54,20 +55,6 @@ class _Search:
     def value(self, keys: Keys) -> object:
         node = at(self.root, keys)
         return None if node is None else node.value
-
-
-def _broken(node: Marked, keys: Keys, broken: set[Keys]) -> Marked:
-    if not broken:
-        return node
-    if keys in broken:
-        return replace(node, value=BROKEN)
-    value = node.value
-    if isinstance(value, Mapping):
-        return replace(node, value={key: _broken(item, (*keys, key), broken) for key, item in value.items()})
-    if isinstance(value, list):
-        items = [_broken(item, (*keys, str(index)), broken) for index, item in enumerate(value)]
-        return replace(node, value=items)
-    return node
 
 
 def _dotted(keys: Keys) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -187,3 +187,20 @@ def at(node: Marked, keys: Iterable[str]) -> Marked | None:
         else:
             return None
     return node
+
+
+def map_values(
+    node: Marked, change: Callable[[Marked, tuple[str, ...]], Marked], keys: tuple[str, ...] = ()
+) -> Marked:
+    """Return ``node``, which lies at ``keys``, with ``change`` applied to all that is no mapping and no list.
+
+    ``change`` is given such a value and where it lies.
+    """
+    value = node.value
+    if isinstance(value, Mapping):
+        items = {key: map_values(item, change, (*keys, key)) for key, item in value.items()}
+        return replace(node, value=items)
+    if isinstance(value, list):
+        numbered = [map_values(item, change, (*keys, str(index))) for index, item in enumerate(value)]
+        return replace(node, value=numbered)
+    return change(node, keys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +11,8 @@ from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
 from mmtk.printable import brief
-from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked
-from mmtk.recipe.problems import Problem, join
+from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, map_values
+from mmtk.recipe.problems import Problem
 from mmtk.recipe.variables import HOW_TO_WRITE
 
 MISSING = "???"
@@ -23,16 +22,11 @@ BRACES = re.compile(r"(\\*)(\$\{|\})")
 
 def check_syntax(root: Marked, problems: list[Problem]) -> Marked:
     """Break every text whose ``${`` OmegaConf can't read or may not compute; it is given the others."""
-    return _checked(root, "", problems)
+    return map_values(root, lambda node, keys: _checked(node, ".".join(keys), problems))
 
 
 def _checked(node: Marked, path: str, problems: list[Problem]) -> Marked:
     value = node.value
-    if isinstance(value, Mapping):
-        return replace(node, value={k: _checked(item, join(path, k), problems) for k, item in value.items()})
-    if isinstance(value, list):
-        items = [_checked(item, join(path, i), problems) for i, item in enumerate(value)]
-        return replace(node, value=items)
     if value == MISSING:
         problems.append(Problem(node.named_at, path, f"has no value yet; set it, e.g. with {path}=VALUE"))
         return replace(node, value=BROKEN)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Place, literal
+from mmtk.recipe.marks import BROKEN, INTERPOLATION, Marked, Place, literal, map_values
 from mmtk.recipe.overrides import read_value
-from mmtk.recipe.problems import Problem, UnreadableError, join
+from mmtk.recipe.problems import Problem, UnreadableError
 from mmtk.registry import nearest
 
 HOW_TO_WRITE = "${env:NAME} or ${env:NAME,DEFAULT}, the default as it is"
@@ -24,7 +24,7 @@ def fill_variables(root: Marked, problems: list[Problem]) -> Marked:
     A value that is all of a text is read as the command line's are, so that ``3`` is a number. What is not
     allowed, and what is neither set nor has a default, becomes BROKEN.
     """
-    return _Filling(_allowed(root), problems).fill(root, "")
+    return map_values(root, _Filling(_allowed(root), problems).fill)
 
 
 def _allowed(root: Marked) -> list[str]:
@@ -39,19 +39,15 @@ class _Filling:
         self.problems = problems
         self.used: dict[str, None] = {}  # variables that the text at hand has values of
 
-    def fill(self, node: Marked, path: str) -> Marked:
+    def fill(self, node: Marked, keys: tuple[str, ...]) -> Marked:
         value = node.value
-        if isinstance(value, Mapping):
-            return replace(node, value={key: self.fill(item, join(path, key)) for key, item in value.items()})
-        if isinstance(value, list):
-            return replace(node, value=[self.fill(item, join(path, i)) for i, item in enumerate(value)])
         if not isinstance(value, str) or INTERPOLATION not in value:
             return node
         self.used = {}
         try:
             filled = self.text(value, node.place)
         except LookupError as error:
-            self.problems.append(Problem(node.place, path, str(error.args[0])))
+            self.problems.append(Problem(node.place, ".".join(keys), str(error.args[0])))
             return replace(node, value=BROKEN)
         if not self.used:
             return replace(node, value=filled)
